@@ -1,0 +1,55 @@
+"""SD101: NaN or Inf, and the first call that produced it."""
+
+from __future__ import annotations
+
+from sounding.measure.readings import Readings
+from sounding.rules.finding import Finding
+
+
+def nonfinite(readings: Readings) -> Finding | str | None:
+    """SD101: the first call, forwards or else backwards, whose output is not finite.
+
+    Exact: the norms of all outputs and gradients are taken over every entry.
+    """
+    forwards = readings.signal.nonfinite
+    backwards = readings.gradients.nonfinite if readings.gradients is not None else ()
+    if not forwards and not backwards:
+        return None
+    index = forwards[0] if forwards else backwards[0]
+    call = readings.calls[index]
+    message = _forward(readings, index) if forwards else _backward(readings, index)
+    return Finding(
+        code="SD101",
+        name="non-finite",
+        severity="problem",
+        message=message,
+        layers=(call.name,),
+        source=call.source,
+        measured={"calls_with_nan_or_inf": float(len(forwards) or len(backwards))},
+        expected={"calls_with_nan_or_inf": 0.0},
+        confidence="exact",
+    )
+
+
+def _forward(readings: Readings, index: int) -> str:
+    call = readings.calls[index]
+    if call.role == "input":
+        return "the batch itself holds NaN or Inf; clean the data before it reaches the model"
+    for name, moment in ((call.weight, call.weight_second_moment), (call.bias, call.bias_second_moment)):
+        if name and not moment < float("inf"):
+            return f"the parameter {name} holds NaN or Inf, so {call.name} ({call.operation}) does too"
+    before = readings.signal.rms[call.main] if call.main >= 0 else float("nan")
+    return (
+        f"{call.name} ({call.operation}) is the first call to produce NaN or Inf, "
+        f"from inputs of rms {before:.3g} that were finite"
+    )
+
+
+def _backward(readings: Readings, index: int) -> str:
+    call = readings.calls[index]
+    users = [c for c in readings.calls if index in c.inputs]
+    by = f"{users[0].name} ({users[0].operation})" if users else "the loss"
+    return (
+        f"the forward pass is finite, but the gradient that {by} sends back to {call.name} "
+        "holds NaN or Inf (a square root or logarithm of 0, or 0/0, has no finite slope)"
+    )

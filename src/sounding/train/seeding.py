@@ -1,0 +1,37 @@
+"""Random state: set for one run, and given back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, every global generator starts from `seed`; outside, nothing has happened.
+
+    The generators are those of Python, numpy, and torch on the CPU and on every CUDA device. They
+    are given back byte for byte, also after an exception or Ctrl-C.
+    """
+    with random_state_given_back():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - numpy's global generator is what `build` may use
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def random_state_given_back() -> Iterator[None]:
+    """Whatever is drawn inside, the global generators leave as they came."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - as above
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002 - as above

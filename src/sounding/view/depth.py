@@ -1,0 +1,145 @@
+"""The depth chart as data: what it draws, whatever draws it.
+
+Letters: L weighted calls on the main path, input first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from sounding.measure.readings import Attribution, Readings
+from sounding.view.wording import number, span
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """One quantity over depth, beside what theory predicts for it."""
+
+    label: str
+    values: np.ndarray  # (L,)
+    error: np.ndarray  # (L,) one standard error, nan where unknown
+    expected: np.ndarray | None  # (L,)
+    broken: np.ndarray  # (L,) whether NaN or Inf was found there
+    backwards: bool = False  # the gradient travels from the last layer to the first
+
+    def factor(self, values: np.ndarray | None = None) -> float:
+        """Geometric mean of the change per layer, in the direction of travel; nan if unknown."""
+        first, last, layers = self.ends(values)
+        return (last / first) ** (1 / layers) if layers else math.nan
+
+    def ends(self, values: np.ndarray | None = None) -> tuple[float, float, int]:
+        """First and last drawable value in the direction of travel, and the layers between."""
+        values = self.values if values is None else values
+        known = np.flatnonzero(drawable(values))
+        if not len(known):
+            return math.nan, math.nan, 0
+        start, end = (known[-1], known[0]) if self.backwards else (known[0], known[-1])
+        return float(values[start]), float(values[end]), abs(int(end - start))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Depth:
+    """Everything of the depth chart."""
+
+    layers: tuple[str, ...]  # (L,)
+    curves: tuple[Curve, ...]
+    forward: Attribution | None
+    backward: Attribution | None
+    source: str  # of the prediction, '' without one
+
+    def travelling(self, *, backwards: bool) -> tuple[Curve, ...]:
+        """The curves of one direction."""
+        return tuple(c for c in self.curves if c.backwards == backwards)
+
+
+def depth(readings: Readings) -> Depth:
+    """The depth chart of `readings`."""
+    path = np.array(readings.path, dtype=np.int64)
+    signal, theory, gradients = readings.signal, readings.expectation, readings.gradients
+    curves = [
+        Curve(
+            label="rms",
+            values=signal.rms[path],
+            error=signal.rms_error[path],
+            expected=theory.rms if theory else None,
+            broken=np.isin(path, signal.nonfinite),
+        ),
+        Curve(
+            label="spread",
+            values=signal.spread[path],
+            error=signal.spread_error[path],
+            expected=theory.spread if theory else None,
+            broken=np.isin(path, signal.nonfinite),
+        ),
+    ]
+    if gradients is not None:
+        curves.append(
+            Curve(
+                label="gradient",
+                values=gradients.rms[path],
+                error=gradients.rms_error[path],
+                expected=theory.gradient if theory else None,
+                broken=np.isin(path, gradients.nonfinite),
+                backwards=True,
+            )
+        )
+    return Depth(
+        layers=tuple(readings.calls[i].name for i in readings.path),
+        curves=tuple(curves),
+        forward=readings.forward,
+        backward=readings.backward,
+        source=theory.source if theory else "",
+    )
+
+
+def drawable(values: np.ndarray) -> np.ndarray:
+    """Where a logarithmic axis can show `values`: positive and finite."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (values > 0)
+
+
+def decades(curves: tuple[Curve, ...]) -> tuple[int, int]:
+    """Whole powers of ten around all that the curves hold, at least two apart."""
+    shown = [c.values for c in curves] + [c.expected for c in curves if c.expected is not None]
+    every = np.concatenate([np.asarray(v, dtype=float) for v in shown]) if shown else np.ones(1)
+    every = np.log10(every[drawable(every)]) if drawable(every).any() else np.zeros(1)
+    low, high = math.floor(every.min() - 0.02), math.ceil(every.max() + 0.02)
+    return (low, high) if high - low >= 2 else (low - 1, high)
+
+
+def trend(curve: Curve) -> str:
+    """What a curve does, in one clause: 'spread falls from 0.52 to 2.8e-12, a factor 0.408 ...'."""
+    first, last, layers = curve.ends()
+    if math.isnan(first):
+        return f"{curve.label} cannot be shown on a logarithmic scale"
+    if not layers:
+        return f"{curve.label} is {number(first)}"
+    change = last / first
+    does = "falls" if change < 0.1 else "grows" if change > 10 else "keeps its size"
+    said = f"{curve.label} {does}, {number(first)} to {number(last)}"
+    said += f": a factor {number(curve.factor())} per layer"
+    if curve.expected is not None and drawable(curve.expected).any():
+        said += f", predicted {number(curve.factor(curve.expected))}"
+    return said
+
+
+def caption(chart: Depth) -> str:
+    """The depth chart's finding in words."""
+    ways = []
+    for word, backwards in (("Forward", False), ("Backward", True)):
+        clauses = [trend(c) for c in chart.travelling(backwards=backwards)]
+        if clauses:
+            ways.append(f"{word}, {'; '.join(clauses)}.")
+    broken = [name for k, name in enumerate(chart.layers) if any(c.broken[k] for c in chart.curves)]
+    if broken:
+        ways.append(f"NaN or Inf at {span(broken)}.")
+    return " ".join(ways)
+
+
+def sums(attribution: Attribution) -> dict[str, float]:
+    """What each part adds up to over all layers, in natural logarithms; absent parts left out."""
+    parts = {name: values[np.isfinite(values)] for name, values in attribution.parts().items()}
+    return {name: float(v.sum()) for name, v in parts.items() if np.any(np.abs(v) > 1e-9)}

@@ -1,0 +1,207 @@
+"""Results as HTML: a fragment for a notebook, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from sounding.checkup import Checkup
+from sounding.measure.readings import Attribution, Readings
+from sounding.prove import Proof, Repair
+from sounding.result import Profile, Result, Series, write_text
+from sounding.studies.study import Study
+from sounding.verdict import Verdict
+from sounding.view import tables, wording
+from sounding.view.depth import caption, depth
+from sounding.view.excerpt import excerpt
+from sounding.view.svg_arms import losses_svg, paired_svg
+from sounding.view.svg_depth import attribution_svg, depth_svg
+from sounding.view.svg_profile import profile_svg, series_svg
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def report(
+    results: Result | Iterable[Result],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    title: str | None = None,
+) -> Path:
+    """Write one self-contained page on `results` and return its path.
+
+    The page loads nothing from anywhere, and its content security policy says so to the browser.
+
+    Raises:
+        TypeError: If something in `results` is not a result.
+        ValueError: If there is nothing to report on.
+        FileExistsError: If `path` exists and `overwrite` is not set.
+    """
+    return write_text(path, page(results, title=title), overwrite=overwrite)
+
+
+def page(results: Result | Iterable[Result], *, title: str | None = None) -> str:
+    """The text of the page that :func:`report` writes."""
+    every = [results] if isinstance(results, Result) else list(results)
+    if not every:
+        raise ValueError("there is nothing to report on: pass a result, or a list of them")
+    level = 1 if len(every) == 1 else 2
+    sections = [
+        (f"r{i}", wording.headline(result), _section(result, f"r{i}", level, interactive=True))
+        for i, result in enumerate(map(_checked, every), start=1)
+    ]
+    style = _asset("page.css") + _asset("result.css")
+    script = _asset("page.js")
+    return _render(
+        "page.html",
+        title=title or (sections[0][1] if level == 1 else f"{len(every)} results"),
+        named=title is not None,
+        sections=sections,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        environment=_environment(),
+    )
+
+
+def html(result: Result) -> str:
+    """`result` as a fragment that a notebook shows: scoped styles, no script.
+
+    Raises:
+        TypeError: If `result` is not a result.
+    """
+    text = json.dumps(_checked(result).to_dict(), sort_keys=True)
+    key = "s" + hashlib.sha256(text.encode()).hexdigest()[:10]
+    body = _section(result, key, 3, interactive=False)
+    style = _asset("fragment.css") + _asset("result.css")
+    return _render("fragment.html", body=body, style=style)
+
+
+def _checked(result: Any) -> Result:
+    if not isinstance(result, Result):
+        raise TypeError(
+            f"a {type(result).__name__} cannot be shown; pass what checkup, prove, repair or "
+            "study returned, or sounding.load of a saved one"
+        )
+    return result
+
+
+@functools.singledispatch
+def _section(result: Result, key: str, level: int, *, interactive: bool) -> Markup:
+    """One result; headings start at `level`, ids start with `key`."""
+    return _body("other.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Checkup, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("checkup.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Repair, key: str, level: int, *, interactive: bool) -> Markup:
+    kept = wording.kept_proofs(result)
+    rest = [proof for proof in result.proofs if not any(proof is k for k in kept)]
+    return _body(
+        "repair.html", result, key, level, interactive=interactive, kept=kept, rest=rest
+    )
+
+
+@_section.register
+def _(result: Proof, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("proof.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Verdict, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("verdict.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Study, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("study.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Readings, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("readings.html", result, key, level, interactive=interactive)
+
+
+@_section.register(Profile | Series | Attribution)
+def _(result: Profile | Series | Attribution, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("curve.html", result, key, level, interactive=interactive)
+
+
+def _body(template: str, result: Result, key: str, level: int, **more: Any) -> Markup:
+    return Markup(_render(template, result=result, key=key, level=level, **more))
+
+
+def _render(template: str, **context: Any) -> str:
+    return _templates().get_template(template).render(**context)
+
+
+@functools.cache
+def _templates() -> Any:
+    """The jinja2 environment; jinja2 is imported here because `import sounding` must stay light."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: wording.printable(value) if type(value) is str else value,
+    )
+    environment.globals.update(
+        attribution_svg=attribution_svg,
+        caption=caption,
+        depth=depth,
+        depth_svg=depth_svg,
+        excerpt=excerpt,
+        figure_data=_figure_data,
+        isinstance=isinstance,
+        losses_svg=losses_svg,
+        paired_svg=paired_svg,
+        profile_svg=profile_svg,
+        series_svg=series_svg,
+        tables=tables,
+        wording=wording,
+    )
+    return environment
+
+
+def _figure_data(chart: Any) -> Markup:
+    """What the cursor says, as JSON that cannot end the script element it stands in."""
+    text = json.dumps(tables.cursor_rows(chart), ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _asset(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _environment() -> str:
+    """The versions that wrote the page."""
+    versions = []
+    for package in ("sounding", "torch", "numpy"):
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"{package} (not installed)")
+    return ", ".join([*versions, f"Python {platform.python_version()}"])

@@ -1,0 +1,184 @@
+"""Inline SVG as text: elements, axes, ticks and lines; the same input gives the same bytes.
+
+Colours are classes that the page's style sheet defines for both colour schemes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from sounding.view.wording import power_of_ten, printable
+
+Point = tuple[float, float]
+
+
+def tag(name: str, *children: object, **attributes: object) -> Markup:
+    """One element; text and attributes are escaped, `class_` is class and `_` in names is `-`."""
+    written = "".join(
+        f' {"viewBox" if key == "viewbox" else key.rstrip("_").replace("_", "-")}="{_text(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inside = "".join(_text(child) for child in children if child is not None)
+    return Markup(f"<{name}{written}>{inside}</{name}>" if inside else f"<{name}{written}/>")
+
+
+def group(children: Iterable[Markup], **attributes: object) -> Markup:
+    """Elements in a <g>."""
+    return tag("g", Markup("").join(children), **attributes)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Markup):
+        return str(value)
+    if isinstance(value, float | np.floating):
+        return coordinate(float(value))
+    return str(escape(printable(str(value))))
+
+
+def coordinate(value: float) -> str:
+    """A pixel position with one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A map from numbers between `low` and `high` to pixels between `start` and `end`.
+
+    On a logarithmic axis `low` and `high` are powers of ten.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel of `value`, held inside the axis; nan where it cannot be shown."""
+        if self.log:
+            value = math.log10(value) if value > 0 and math.isfinite(value) else math.nan
+        if math.isnan(value):
+            return math.nan
+        part = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.start + part * (self.end - self.start)
+
+    def ticks(self, most: int) -> list[tuple[float, str]]:
+        """At most `most` pixels with their labels."""
+        if self.log:
+            step = _step(self.high - self.low, most, (1, 2, 3, 5, 10))
+            first = math.ceil(self.low / step) * step
+            powers = range(int(first), math.floor(self.high) + 1, int(step))
+            return [(self(10.0**p), power_of_ten(p)) for p in powers]
+        step = _step(self.high - self.low, most, (1, 2, 5, 10))
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [(self(i * step), _signed(i * step, decimals)) for i in range(first, last + 1)]
+
+
+def _step(extent: float, most: int, nice: Sequence[int]) -> float:
+    """The smallest nice distance that gives at most `most` ticks."""
+    rough = extent / max(most - 1, 1)
+    scale = 10.0 ** math.floor(math.log10(rough))
+    scale = max(scale, 1.0) if len(nice) == 5 else scale  # decades are never split
+    return next((n * scale for n in nice if n * scale >= rough - 1e-12), 10 * scale)
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value if abs(value) > 1e-12 else 0:.{decimals}f}".replace("-", "−")
+
+
+def fitted(values: Iterable[float], start: float, end: float, *, zero: bool = False) -> Axis:
+    """An axis around `values`: logarithmic where they are positive and span two decades."""
+    known = [float(v) for v in values if math.isfinite(v)] + ([0.0] if zero else [])
+    if not known:
+        return Axis(0.0, 1.0, start, end)
+    low, high = min(known), max(known)
+    if low > 0 and high / low >= 100:
+        return Axis(math.floor(math.log10(low)), math.ceil(math.log10(high)), start, end, log=True)
+    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    return Axis(low - room, high + room, start, end)
+
+
+def path(points: Iterable[Point]) -> str:
+    """The `d` of a line through `points`, broken where one cannot be shown."""
+    said, down = [], False
+    for x, y in points:
+        if math.isnan(x) or math.isnan(y):
+            down = False
+            continue
+        said.append(f"{'L' if down else 'M'}{coordinate(x)} {coordinate(y)}")
+        down = True
+    return "".join(said)
+
+
+def area(upper: Sequence[Point], lower: Sequence[Point]) -> str:
+    """The `d` of the band between two lines, in as many pieces as there are gaps."""
+    pieces: list[str] = []
+    edge: list[tuple[Point, Point]] = []
+    for above, below in [*zip(upper, lower, strict=True), ((math.nan, 0.0), (0.0, 0.0))]:
+        if not any(math.isnan(v) for v in (*above, *below)):
+            edge.append((above, below))
+        elif edge:
+            around = [a for a, _ in edge] + [b for _, b in reversed(edge)]
+            pieces.append(path(around) + "Z")
+            edge = []
+    return "".join(pieces)
+
+
+def marker(shape: str, x: float, y: float, size: float = 3.0) -> str:
+    """The `d` of a small mark: 'circle', 'square', 'triangle' or 'cross'."""
+    a, b = coordinate(x), coordinate(y)
+    s = coordinate(size)
+    if shape == "circle":
+        return f"M{coordinate(x - size)} {b}a{s} {s} 0 1 0 {2 * size:g} 0a{s} {s} 0 1 0 -{2 * size:g} 0Z"
+    if shape == "square":
+        return f"M{coordinate(x - size)} {coordinate(y - size)}h{2 * size:g}v{2 * size:g}h-{2 * size:g}Z"
+    if shape == "triangle":
+        return f"M{a} {coordinate(y - 1.2 * size)}l{1.15 * size:g} {2 * size:g}h-{2.3 * size:g}Z"
+    return (
+        f"M{coordinate(x - size)} {coordinate(y - size)}l{2 * size:g} {2 * size:g}"
+        f"m0 -{2 * size:g}l-{2 * size:g} {2 * size:g}"
+    )
+
+
+def horizontal_grid(
+    axis: Axis, left: float, right: float, *, most: int = 6
+) -> Markup:
+    """Lines across a panel with their numbers on the left."""
+    return group(
+        (
+            tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid")
+            + tag("text", label, x=left - 6, y=y + 4, class_="tick end")
+            for y, label in axis.ticks(most)
+        )
+    )
+
+
+def vertical_ticks(axis: Axis, y: float, *, most: int = 6) -> Markup:
+    """Numbers below a panel."""
+    return group(
+        tag("text", label, x=x, y=y + 14, class_="tick middle") for x, label in axis.ticks(most)
+    )
+
+
+def apart(places: Sequence[float], distance: float) -> list[float]:
+    """`places` moved so that neighbours are at least `distance` apart, in the same order."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = list(places)
+    for before, after in zip(order, order[1:], strict=False):
+        moved[after] = max(moved[after], moved[before] + distance)
+    return moved
+
+
+def shortened(name: str, most: int) -> str:
+    """`name` with its middle left out if it is longer than `most`."""
+    if len(name) <= most:
+        return name
+    return f"{name[: most // 2 - 1]}…{name[-(most - most // 2) :]}"

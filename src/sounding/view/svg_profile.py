@@ -1,0 +1,104 @@
+"""A profile or a series as inline SVG: measured with its error beside what was expected."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from markupsafe import Markup
+
+from sounding.result import Profile, Series
+from sounding.view.svg import (
+    Axis,
+    fitted,
+    group,
+    horizontal_grid,
+    marker,
+    path,
+    shortened,
+    tag,
+    vertical_ticks,
+)
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 560.0, 58.0, 12.0, 34.0, 240.0
+
+
+def profile_svg(profile: Profile, key: str) -> Markup:
+    """Dots with two standard errors either way, and dashes where theory expects them."""
+    n = len(profile.layers)
+    expected = [] if profile.expected is None else list(profile.expected)
+    reach = np.nan_to_num(2 * profile.error)
+    shown = [*profile.values, *(profile.values - reach), *(profile.values + reach), *expected]
+    down = fitted([float(v) for v in shown], BOTTOM, TOP)
+    across = Axis(0, max(n, 1), LEFT, WIDTH - RIGHT)
+    unit = f", {profile.unit}" if profile.unit else ""
+    drawn = [
+        tag("text", f"{profile.quantity}{unit}", x=0, y=13, class_="panel"),
+        horizontal_grid(down, LEFT, WIDTH - RIGHT),
+        *(_expected(k, v, across, down) for k, v in enumerate(expected)),
+        *(_measured(profile, k, across, down) for k in range(n)),
+        _names(profile.layers, across),
+    ]
+    said = f"{profile.quantity}: {n} measured values" + (" beside theory" if expected else "")
+    return _figure(profile.quantity, said, drawn, key)
+
+
+def _expected(k: int, value: float, across: Axis, down: Axis) -> Markup:
+    half = min(0.36 * (across(1) - across(0)), 40)
+    middle, y = across(k + 0.5), down(value)
+    return tag("path", d=path([(middle - half, y), (middle + half, y)]), class_="line expected")
+
+
+def _measured(profile: Profile, k: int, across: Axis, down: Axis) -> Markup:
+    value, error = float(profile.values[k]), float(profile.error[k])
+    x, y = across(k + 0.5), down(value)
+    if math.isnan(y):
+        return tag("path", d=marker("cross", x, TOP), class_="broken")
+    ends = [(x, down(value - 2 * error)), (x, down(value + 2 * error))]
+    return group(
+        (
+            tag("path", d=path(ends), class_="line rms"),
+            tag("path", d=marker("circle", x, y, 3.6), class_="mark rms"),
+        )
+    )
+
+
+def _names(layers: tuple[str, ...], across: Axis) -> Markup:
+    slot = across(1) - across(0)
+    every = max(1, math.ceil(30 / slot))
+    letters = max(3, int(slot * every / 6.4))
+    return group(
+        tag("text", shortened(name, letters), x=across(k + 0.5), y=BOTTOM + 16, class_="tick middle")
+        for k, name in enumerate(layers)
+        if k % every == 0
+    )
+
+
+def series_svg(series: Series, key: str) -> Markup:
+    """A line over steps."""
+    steps = [float(s) for s in series.steps] or [0.0]
+    down = fitted([float(v) for v in series.values], BOTTOM, TOP)
+    across = Axis(min(steps), max(max(steps), min(steps) + 1), LEFT, WIDTH - RIGHT)
+    points = [(across(s), down(float(v))) for s, v in zip(series.steps, series.values, strict=True)]
+    unit = f", {series.unit}" if series.unit else ""
+    drawn = [
+        tag("text", f"{series.quantity}{unit}", x=0, y=13, class_="panel"),
+        horizontal_grid(down, LEFT, WIDTH - RIGHT),
+        tag("path", d=path(points), class_="line rms"),
+        vertical_ticks(across, BOTTOM),
+        tag("text", "step", x=WIDTH - RIGHT, y=BOTTOM + 30, class_="tick end"),
+    ]
+    return _figure(series.quantity, f"{series.quantity} over {len(steps)} steps", drawn, key)
+
+
+def _figure(title: str, description: str, drawn: list[Markup], key: str) -> Markup:
+    return tag(
+        "svg",
+        tag("title", title, id=f"{key}-title"),
+        tag("desc", description, id=f"{key}-desc"),
+        *drawn,
+        class_="chart medium",
+        viewbox=f"0 0 {WIDTH:.0f} {BOTTOM + 36:.0f}",
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+    )

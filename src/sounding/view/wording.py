@@ -1,0 +1,229 @@
+"""Numbers and sentences that the terminal, the page and the figures share."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from sounding.checkup import Checkup
+from sounding.prove import Proof, Repair
+from sounding.result import Result
+from sounding.rules.finding import Finding
+from sounding.studies.study import Study
+from sounding.verdict import Verdict
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not tested": "–"}
+
+
+def number(value: float) -> str:
+    """`value` with three significant digits; '–' where there is none."""
+    value = float(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def together(values: Iterable[float], *, sign: bool = False) -> list[str]:
+    """`values` with the same number of decimals, so that the eye can compare them."""
+    values = [float(v) for v in values]
+    sizes = [abs(v) for v in values if math.isfinite(v) and v != 0]
+    if not sizes or max(sizes) >= 1e5 or max(sizes) < 1e-3:
+        return [("+" if sign and v > 0 else "") + number(v) for v in values]
+    decimals = max(0, 2 - max(0, math.floor(math.log10(max(sizes)))))
+    if decimals == 2 and max(sizes) < 0.1:
+        decimals = 1 - math.floor(math.log10(max(sizes)))
+    style = f"{'+' if sign else ''}.{decimals}f"
+    return [format(v, style) if math.isfinite(v) else number(v) for v in values]
+
+
+def power_of_ten(exponent: int) -> str:
+    """An axis label such as '10⁻⁵'; '1' for the zeroth power."""
+    return "1" if exponent == 0 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def count(n: int, thing: str) -> str:
+    """'1 problem', '2 problems'."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def percent(level: float) -> str:
+    """'95 %', '98.75 %'."""
+    return f"{100 * level:.4g} %"
+
+
+def printable(text: str) -> str:
+    """`text` with every control character but newline and tab written as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def span(layers: Sequence[str], *, most: int = 3) -> str:
+    """The names, or the first and the last of them: 'layers.0 ... layers.58 (30 layers)'."""
+    if len(layers) <= most:
+        return ", ".join(name or "the model" for name in layers)
+    return f"{layers[0]} ... {layers[-1]} ({len(layers)} layers)"
+
+
+def compared(finding: Finding) -> list[tuple[str, str, str]]:
+    """Rows (quantity, measured, expected) of a finding; '' where there is no such number."""
+    names = dict.fromkeys([*finding.measured, *finding.expected])
+    return [
+        (
+            name,
+            number(finding.measured[name]) if name in finding.measured else "",
+            number(finding.expected[name]) if name in finding.expected else "",
+        )
+        for name in names
+    ]
+
+
+def folded(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:
+    """Causes in their order, each with the findings that it explains, however indirectly."""
+    by_code = {f.code: f for f in reversed(findings)}
+    consequences: dict[int, list[Finding]] = {id(f): [] for f in findings}
+    causes = []
+    for finding in findings:
+        root = _root(finding, by_code)
+        if root is finding:
+            causes.append(finding)
+        else:
+            consequences[id(root)].append(finding)
+    return [(cause, consequences[id(cause)]) for cause in causes]
+
+
+def _root(finding: Finding, by_code: dict[str, Finding]) -> Finding:
+    """The cause at the end of the chain of `because`; the finding itself if the chain is a ring."""
+    seen, current = {finding.code}, finding
+    while current.because in by_code:
+        if current.because in seen:
+            return finding
+        seen.add(current.because)
+        current = by_code[current.because]
+    return current
+
+
+def summary(checkup: Checkup) -> str:
+    """'1 problem, 2 cautions, 9 checks passed, 2 not applicable', or that nothing was found."""
+    outcomes = Counter(outcome.outcome for outcome in checkup.outcomes)
+    rest = [
+        f"{outcomes[name]} {name}"
+        for name in ("not applicable", "skipped", "ignored")
+        if outcomes[name]
+    ]
+    if not checkup.findings:
+        said = f"Nothing found in {count(outcomes['passed'], 'check')}."
+        return said + (f" {', '.join(rest).capitalize()}." if rest else "")
+    return ", ".join([*_severities(checkup), f"{count(outcomes['passed'], 'check')} passed", *rest])
+
+
+def _severities(checkup: Checkup) -> list[str]:
+    severities = Counter(finding.severity for finding in checkup.findings)
+    return [count(severities[s], s) for s in ("problem", "caution") if severities[s]]
+
+
+def examined(checkup: Checkup) -> str:
+    """What was looked at, in one line."""
+    readings = checkup.readings
+    loss = f"loss {number(readings.loss)}" + (readings.loss_name and f" ({readings.loss_name})")
+    return ", ".join(
+        [
+            readings.model,
+            count(len(readings.path), "weighted layer"),
+            f"batch of {readings.batch}",
+            f"step {readings.step}",
+            loss,
+            f"{readings.device} {readings.dtype}",
+            f"examined in {number(checkup.seconds)} s",
+        ]
+    )
+
+
+def quantity(verdict: Verdict) -> str:
+    """What the two arms' outcomes are: 'accuracy'; 'loss' where the effect is in decades."""
+    return verdict.unit.removeprefix("decades of ")
+
+
+def effect(verdict: Verdict) -> str:
+    """The effect with its interval: '+0.87 [0.84, 0.90]'."""
+    values = together([verdict.effect, *verdict.interval])
+    sign = "+" if verdict.effect > 0 else ""
+    decades = " decades" if verdict.unit.startswith("decades of ") else ""
+    return f"{sign}{values[0]} [{', '.join(values[1:])}]{decades}"
+
+
+def arms(verdict: Verdict, arrow: str = "->") -> str:
+    """The two arms' means: 'accuracy 0.10 -> 0.97'."""
+    if not len(verdict.before) or not len(verdict.after):
+        return quantity(verdict)
+    before, after = together([mean(verdict.before), mean(verdict.after)])
+    return f"{quantity(verdict)} {before} {arrow} {after}"
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean, without numpy's warning where a run diverged."""
+    with np.errstate(all="ignore"):
+        return float(np.mean(values)) if len(values) else math.nan
+
+
+def judged(verdict: Verdict, arrow: str = "->") -> str:
+    """'supported: accuracy 0.10 -> 0.97 (+0.87 [0.84, 0.90], 95 %, 5 paired seeds)'."""
+    if verdict.outcome == "not tested" or not math.isfinite(verdict.effect):
+        return f"{verdict.outcome}: {verdict.note or verdict.statement}"
+    seeds = f"{count(len(verdict.seeds), 'paired seed')}"
+    return (
+        f"{verdict.outcome}: {arms(verdict, arrow)} "
+        f"({effect(verdict)}, {percent(verdict.level)}, {seeds})"
+    )
+
+
+def best_verdict(proof: Proof) -> Verdict:
+    """The verdict to put first: the first metric that was judged, else the training loss."""
+    judged_metrics = [m for m in proof.metrics if m.outcome != "not tested"]
+    return judged_metrics[0] if judged_metrics else proof.verdict
+
+
+def kept_proofs(repair: Repair) -> list[Proof]:
+    """The proofs of the remedies that were kept, in the order tried."""
+    kept = {str(remedy) for remedy in repair.kept}
+    return [
+        p for p in repair.proofs if str(p.remedy) in kept and p.verdict.outcome == "supported"
+    ]
+
+
+def headline(result: Result) -> str:
+    """The sentence to read if only one is read."""
+    if isinstance(result, Checkup):
+        found = " and ".join(_severities(result))
+        where = f" in {result.subject}" if result.subject else f" in {result.readings.model}"
+        return f"{found}{where}" if found else summary(result).split(".")[0]
+    if isinstance(result, Repair):
+        return _repaired(result)
+    if isinstance(result, Proof):
+        return f"{result.remedy}: {judged(best_verdict(result), '→')}"
+    if isinstance(result, Study):
+        outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
+        return f"{outcome.capitalize()}: {result.claim}"
+    if isinstance(result, Verdict):
+        return f"{result.outcome.capitalize()}: {result.statement}"
+    return type(result).__name__
+
+
+def _repaired(repair: Repair) -> str:
+    proofs = kept_proofs(repair)
+    if not proofs:
+        return "No remedy is proven" if repair.proofs else "Nothing to repair"
+    first, last = best_verdict(proofs[0]), best_verdict(proofs[-1])
+    before, after = together([mean(first.before), mean(last.after)])
+    return f"Repaired: {quantity(last)} {before} → {after}"
