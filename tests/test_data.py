@@ -214,7 +214,7 @@ def test_binary_damage_is_named(binary_folder):
         with pytest.raises(ValueError, match="no multiple of the record length 3073"):
             cifar10(binary_folder)
     file.write_bytes(bytes([10]) + whole[1:])
-    with pytest.raises(ValueError, match="data_batch_1.bin: label 10 in row 0"):
+    with pytest.raises(ValueError, match=r"data_batch_1\.bin: label 10 in row 0"):
         cifar10(binary_folder)
 
 

@@ -22,7 +22,7 @@ CASES = {
     "prelu": ({}, lambda z: F.prelu(z, torch.tensor([0.25], dtype=z.dtype))),
     "elu": ({"alpha": 0.7}, lambda z: F.elu(z, 0.7)),
     "selu": ({}, F.selu),
-    "celu": ({"alpha": 0.7}, lambda z: F.celu(z, 0.7)),
+    "celu": ({"alpha": 0.5}, lambda z: F.celu(z, 0.5)),
     "gelu": ({}, F.gelu),
     "gelu_tanh": ({}, lambda z: F.gelu(z, approximate="tanh")),
     "silu": ({}, F.silu),
@@ -54,8 +54,9 @@ def test_value_and_slope_agree_with_torch(name):
     value = oracle(z)
     (slope,) = torch.autograd.grad(value.sum(), z)
     np.testing.assert_allclose(phi.function(GRID), value.detach().numpy(), rtol=1e-12, atol=1e-14)
-    # 1e-12: torch forms 1 - tanh^2 and loses digits where tanh is nearly 1
-    np.testing.assert_allclose(phi.derivative(GRID), slope.numpy(), rtol=1e-9, atol=1e-12)
+    # torch rounds the 1/6 of hardsigmoid to float32; it forms 1 - tanh^2, and loses digits (1e-12)
+    rtol = 1e-7 if name == "hardsigmoid" else 1e-9
+    np.testing.assert_allclose(phi.derivative(GRID), slope.numpy(), rtol=rtol, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

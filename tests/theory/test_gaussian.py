@@ -5,6 +5,7 @@ inputs have nearly become one.
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -82,8 +83,7 @@ def _adaptive(function, q, kinks):
         return value * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
     pieces = [
-        quad(integrand, a, b, epsabs=1e-14, epsrel=1e-12)[0]
-        for a, b in zip(ends, ends[1:], strict=False)
+        quad(integrand, a, b, epsabs=1e-14, epsrel=1e-12)[0] for a, b in itertools.pairwise(ends)
     ]
     return math.fsum(pieces)
 

@@ -145,8 +145,9 @@ def _measure(widths, weight_variance, bias_variance, function, *, q0, c0, sample
 
 @pytest.mark.parametrize("weight", [1.2, 1.76, 2.5])
 def test_a_tanh_net_of_width_600_and_depth_40(weight):
-    # Four nets, 40 pairs each. Finite width leaves about 2 % in q, 5 % in spread and gradient at
-    # the edge of chaos after 40 layers; a factor two in one layer would be 2^40.
+    # Four nets, 40 pairs each. One layer's q scatters by sqrt(2 / 600) = 6 % and remembers about
+    # two layers, so by 4 % over four nets, and its mean over 30 layers by about 1 %; spread and
+    # gradient are products of 40 factors. A factor two in one layer would be 2^40 in these.
     depth, q0, c0 = 40, 0.8, 0.6
     measured = np.mean(
         [
@@ -158,11 +159,12 @@ def test_a_tanh_net_of_width_600_and_depth_40(weight):
         axis=0,
     )
     theory = predict([(weight, 0.05, TANH)] * depth, q0, c0)
-    np.testing.assert_allclose(measured[0], theory.second_moment, rtol=0.04)
+    np.testing.assert_allclose(measured[0], theory.second_moment, rtol=0.16)
+    assert np.mean(measured[0] / theory.second_moment) == pytest.approx(1, abs=0.03)
     np.testing.assert_allclose(1 - measured[1] / measured[0], theory.correlation, atol=0.03)
-    np.testing.assert_allclose(measured[1], theory.spread, rtol=0.3)
+    np.testing.assert_allclose(measured[1], theory.spread, rtol=0.2)
     ratio = measured[2] / measured[2][-1]
-    np.testing.assert_allclose(ratio, theory.gradient, rtol=0.3)
+    np.testing.assert_allclose(ratio, theory.gradient, rtol=0.2)
     slope = np.polyfit(np.arange(depth), np.log(ratio), 1)[0]
     expected = np.polyfit(np.arange(depth), np.log(theory.gradient), 1)[0]
     assert slope == pytest.approx(expected, abs=0.01)

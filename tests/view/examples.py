@@ -30,9 +30,7 @@ from sounding.verdict import Verdict
 HOSTILE = "</script><img src=x onerror=1>"
 SICK = 1 / math.sqrt(6)  # factor on the rms per layer
 WIDTH = 64
-REINITIALISE = Remedy(
-    name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights"
-)
+REINITIALISE = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights")
 NORMALISE = Remedy(name="insert_norm", arguments={"kind": "batch"}, touches="architecture")
 
 
@@ -255,8 +253,13 @@ def findings(names: tuple[str, ...]) -> tuple[Finding, ...]:
             measured={"dead units": 3.0},
             expected={"dead units": 0.0},
             confidence="exact",
-            remedies=(Remedy(name="change_activation", arguments={"to": "leaky_relu", "slope": 0.1},
-                             touches="architecture"),),
+            remedies=(
+                Remedy(
+                    name="change_activation",
+                    arguments={"to": "leaky_relu", "slope": 0.1},
+                    touches="architecture",
+                ),
+            ),
         ),
     )
 

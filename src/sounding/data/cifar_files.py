@@ -28,7 +28,7 @@ def cifar10(
     Two layouts are known. The binary version: data_batch_1.bin to data_batch_5.bin and
     test_batch.bin, records of 3,073 bytes. The Hugging Face version: train-*.parquet and
     test-*.parquet, with columns img (struct of bytes and path) and label; this one needs
-    ``pip install "sounding[data]"``. 5,000 rows take 20 ms from binary files, half a second from
+    ``pip install "sounding[data]"``. 5,000 rows take 20 ms from binary files, about a second from
     parquet.
 
     Args:

@@ -41,7 +41,7 @@ def expectation(
     Raises:
         ValueError: If q is negative or not finite.
     """
-    scale = math.sqrt(_checked(q))
+    scale = _deviation(q)
     z, weight = _normal_rule(tuple(kink / scale for kink in kinks), min(1.0, 1 / scale))
     return float(weight @ function(scale * z))
 
@@ -58,6 +58,8 @@ def second_moment(phi: Activation, q: float) -> float:
     """E phi(sqrt(q) z)^2: the mean square that the activation hands to the next layer."""
     if phi.homogeneous:
         return _checked(q) * _mean_square_slope(phi)
+    if q == 0:
+        return float(phi.function(np.zeros(1))[0] ** 2)
     return expectation(lambda u: phi.function(u) ** 2, q, phi.kinks)
 
 
@@ -145,6 +147,8 @@ def pair_spread(phi: Activation, q: float, gap: float) -> float:
     every gap.
     """
     gap = _checked_gap(gap)
+    if q == 0:
+        return 0.0
     if phi.homogeneous:
         right, left = _two_slopes(phi)
         _, opposite = _arc_cosine(gap)
@@ -193,7 +197,7 @@ def _pair_expectation(
     the outer panels shrink to that scale around every kink.
     """
     c, t = 1 - gap, math.sqrt(gap * (2 - gap))
-    scale1, scale2 = math.sqrt(_checked(q1)), math.sqrt(_checked(q2))
+    scale1, scale2 = _deviation(q1), _deviation(q2)
     finest = min(1.0, 1 / max(scale1, scale2))
     centres = [kink / scale1 for kink in kinks]
     if abs(c) > 1e-3:
@@ -283,7 +287,12 @@ def _normal_density(z: Array) -> Array:
 def _checked(q: float) -> float:
     if not 0 <= q < math.inf:
         raise ValueError(f"the second moment of a pre-activation is finite and >= 0, got {q}")
-    return max(q, 1e-300)  # 0 as the limit from above: both one-sided slopes count
+    return q
+
+
+def _deviation(q: float) -> float:
+    # 0 as the limit from above: at a kink in 0 both one-sided slopes count
+    return math.sqrt(max(_checked(q), 1e-300))
 
 
 def _checked_gap(gap: float) -> float:

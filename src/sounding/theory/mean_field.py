@@ -129,7 +129,8 @@ def correlation_fixed_point(
     def change(gap: float) -> float:
         return _gap_map(gap, phi, q, weight_variance, bias_variance) - gap
 
-    if change(1.0) > -1e-13:  # odd functions without bias keep uncorrelated inputs so
+    # odd functions without bias keep uncorrelated inputs so, up to the error of the quadrature
+    if change(1.0) > -1e-8:
         return 0.0
     return 1 - bisect(change, 1e-12, 1.0)
 

@@ -107,7 +107,7 @@ def decades(curves: tuple[Curve, ...]) -> tuple[int, int]:
     every = np.concatenate([np.asarray(v, dtype=float) for v in shown]) if shown else np.ones(1)
     every = np.log10(every[drawable(every)]) if drawable(every).any() else np.zeros(1)
     low, high = math.floor(every.min() - 0.02), math.ceil(every.max() + 0.02)
-    return (low, high) if high - low >= 2 else (low - 1, high)
+    return (low, high) if high - low >= 2 else (low - 1, high + 1)
 
 
 def trend(curve: Curve) -> str:
@@ -118,7 +118,7 @@ def trend(curve: Curve) -> str:
     if not layers:
         return f"{curve.label} is {number(first)}"
     change = last / first
-    does = "falls" if change < 0.1 else "grows" if change > 10 else "keeps its size"
+    does = "falls" if change < 0.5 else "grows" if change > 2 else "keeps its size"
     said = f"{curve.label} {does}, {number(first)} to {number(last)}"
     said += f": a factor {number(curve.factor())} per layer"
     if curve.expected is not None and drawable(curve.expected).any():
@@ -126,17 +126,40 @@ def trend(curve: Curve) -> str:
     return said
 
 
+def finding(chart: Depth) -> str:
+    """The depth chart's finding in one sentence: what a layer does to the signal and gradient."""
+    forward = [c for c in chart.travelling(backwards=False) if c.label == "spread"]
+    said = [
+        f"{way} {_multiplied(curve)}"
+        for way, curves in (("the signal's", forward), ("the", chart.travelling(backwards=True)))
+        for curve in curves
+        if not math.isnan(curve.factor())
+    ]
+    if not said:
+        return caption(chart)
+    return "Each layer multiplies " + ", and on the way back ".join(said) + "." + _broken(chart)
+
+
+def _multiplied(curve: Curve) -> str:
+    predicted = math.nan if curve.expected is None else curve.factor(curve.expected)
+    beside = "" if math.isnan(predicted) else f" (predicted {number(predicted)})"
+    return f"{curve.label} by {number(curve.factor())}{beside}"
+
+
 def caption(chart: Depth) -> str:
-    """The depth chart's finding in words."""
+    """What every curve of the depth chart does, in words."""
     ways = []
     for word, backwards in (("Forward", False), ("Backward", True)):
         clauses = [trend(c) for c in chart.travelling(backwards=backwards)]
         if clauses:
             ways.append(f"{word}, {'; '.join(clauses)}.")
+    return " ".join(ways) + _broken(chart)
+
+
+def _broken(chart: Depth) -> str:
+    """Where NaN or Inf was met, as a sentence after others; '' where it was not."""
     broken = [name for k, name in enumerate(chart.layers) if any(c.broken[k] for c in chart.curves)]
-    if broken:
-        ways.append(f"NaN or Inf at {span(broken)}.")
-    return " ".join(ways)
+    return f" NaN or Inf at {span(broken)}." if broken else ""
 
 
 def sums(attribution: Attribution) -> dict[str, float]:

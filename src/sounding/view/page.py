@@ -22,7 +22,7 @@ from sounding.result import Profile, Result, Series, write_text
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import tables, wording
-from sounding.view.depth import caption, depth
+from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
 from sounding.view.svg_arms import losses_svg, paired_svg
 from sounding.view.svg_depth import attribution_svg, depth_svg
@@ -112,9 +112,7 @@ def _(result: Checkup, key: str, level: int, *, interactive: bool) -> Markup:
 def _(result: Repair, key: str, level: int, *, interactive: bool) -> Markup:
     kept = wording.kept_proofs(result)
     rest = [proof for proof in result.proofs if not any(proof is k for k in kept)]
-    return _body(
-        "repair.html", result, key, level, interactive=interactive, kept=kept, rest=rest
-    )
+    return _body("repair.html", result, key, level, interactive=interactive, kept=kept, rest=rest)
 
 
 @_section.register
@@ -165,9 +163,9 @@ def _templates() -> Any:
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
-        caption=caption,
         depth=depth,
         depth_svg=depth_svg,
+        depth_finding=finding,
         excerpt=excerpt,
         figure_data=_figure_data,
         isinstance=isinstance,

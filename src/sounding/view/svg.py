@@ -68,10 +68,22 @@ class Axis:
         part = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.start + part * (self.end - self.start)
 
+    def _few_decades(self, most: int) -> list[tuple[float, str]]:
+        """Ticks at 1, 2 and 5 times the powers of ten, or at fewer of these."""
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        for multiples in ((1, 2, 5), (1, 3), (1,)):
+            at = [m * 10.0**p for p in powers for m in multiples]
+            at = [v for v in at if self.low <= math.log10(v) <= self.high]
+            if len(at) <= most:
+                break
+        return [(self(v), f"{v:g}") for v in at]
+
     def ticks(self, most: int) -> list[tuple[float, str]]:
         """At most `most` pixels with their labels."""
+        if self.log and self.high - self.low < 2:
+            return self._few_decades(most)
         if self.log:
-            step = _step(self.high - self.low, most, (1, 2, 3, 5, 10))
+            step = max(1.0, _step(self.high - self.low, most, (1, 2, 3, 4, 5, 10)))
             first = math.ceil(self.low / step) * step
             powers = range(int(first), math.floor(self.high) + 1, int(step))
             return [(self(10.0**p), power_of_ten(p)) for p in powers]
@@ -86,7 +98,6 @@ def _step(extent: float, most: int, nice: Sequence[int]) -> float:
     """The smallest nice distance that gives at most `most` ticks."""
     rough = extent / max(most - 1, 1)
     scale = 10.0 ** math.floor(math.log10(rough))
-    scale = max(scale, 1.0) if len(nice) == 5 else scale  # decades are never split
     return next((n * scale for n in nice if n * scale >= rough - 1e-12), 10 * scale)
 
 
@@ -94,14 +105,18 @@ def _signed(value: float, decimals: int) -> str:
     return f"{value if abs(value) > 1e-12 else 0:.{decimals}f}".replace("-", "−")
 
 
-def fitted(values: Iterable[float], start: float, end: float, *, zero: bool = False) -> Axis:
-    """An axis around `values`: logarithmic where they are positive and span two decades."""
+def fitted(
+    values: Iterable[float], start: float, end: float, *, zero: bool = False, log_from: float = 100
+) -> Axis:
+    """An axis around `values`: logarithmic where they are positive and span a factor `log_from`."""
     known = [float(v) for v in values if math.isfinite(v)] + ([0.0] if zero else [])
     if not known:
         return Axis(0.0, 1.0, start, end)
     low, high = min(known), max(known)
-    if low > 0 and high / low >= 100:
-        return Axis(math.floor(math.log10(low)), math.ceil(math.log10(high)), start, end, log=True)
+    if low > 0 and high / low >= log_from:
+        ends = math.log10(low), math.log10(high)
+        room = 0.04 * (ends[1] - ends[0])
+        return Axis(ends[0] - room, ends[1] + room, start, end, log=True)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return Axis(low - room, high + room, start, end)
 
@@ -148,9 +163,7 @@ def marker(shape: str, x: float, y: float, size: float = 3.0) -> str:
     )
 
 
-def horizontal_grid(
-    axis: Axis, left: float, right: float, *, most: int = 6
-) -> Markup:
+def horizontal_grid(axis: Axis, left: float, right: float, *, most: int = 6) -> Markup:
     """Lines across a panel with their numbers on the left."""
     return group(
         (

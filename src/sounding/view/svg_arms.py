@@ -23,7 +23,7 @@ from sounding.view.svg import (
 )
 from sounding.view.wording import effect, judged, percent, quantity
 
-WIDTH, LEFT, RIGHT = 420.0, 58.0, 16.0
+WIDTH, LEFT, RIGHT = 360.0, 52.0, 16.0
 POINTS = 240  # of a loss curve; more would not be seen at this width
 
 
@@ -38,7 +38,7 @@ def paired_svg(verdict: Verdict, key: str) -> Markup:
         _legend(quantity(verdict)),
         _vertical_grid(across, top - 6, bottom),
         *(_seed_row(verdict, i, top + row * (i + 0.5), across, row) for i in range(n)),
-        vertical_ticks(across, bottom, most=5),
+        vertical_ticks(across, bottom, most=7),
     ]
     if not math.isfinite(verdict.effect):
         return _figure("Paired seeds", judged(verdict), drawn, bottom + 20, key)
@@ -60,7 +60,7 @@ def _legend(what: str) -> Markup:
 
 def _vertical_grid(across: Axis, top: float, bottom: float) -> Markup:
     return group(
-        tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid") for x, _ in across.ticks(5)
+        tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid") for x, _ in across.ticks(7)
     )
 
 
@@ -96,7 +96,7 @@ def _interval(verdict: Verdict, y: float) -> Markup:
             tag("line", x1=across(0), x2=across(0), y1=y - 6, y2=y + 20, class_="zero"),
             tag("line", x1=min(ends), x2=max(ends), y1=y + 8, y2=y + 8, class_="interval"),
             tag("path", d=marker("circle", across(verdict.effect), y + 8, 4.4), class_="effect"),
-            vertical_ticks(across, y + 20, most=5),
+            vertical_ticks(across, y + 20, most=7),
         )
     )
 
@@ -110,7 +110,7 @@ def losses_svg(before: Sequence[Series], after: Sequence[Series], key: str) -> M
         return Markup("")
     steps = [float(s) for runs in arms.values() for at, _ in runs for s in (at[0], at[-1])]
     across = Axis(min(steps), max(max(steps), min(steps) + 1), LEFT - 10, right)
-    down = fitted([v for values in every for v in values if v > 0], bottom, top)
+    down = fitted([v for values in every for v in values if v > 0], bottom, top, log_from=10)
     drawn = [
         tag("text", "Training loss", x=0, y=13, class_="panel"),
         horizontal_grid(down, LEFT - 10, right, most=5),

@@ -19,6 +19,7 @@ from sounding.view.svg import (
     Axis,
     apart,
     area,
+    coordinate,
     group,
     horizontal_grid,
     marker,
@@ -66,7 +67,7 @@ def _sheet(chart: Depth, layout: Layout, key: str) -> Markup:
         panels.append(drawn)
     bottom = y
     panels.append(_layer_axis(chart.layers, layout, across, bottom))
-    cursor = tag("line", class_="cursor", x1=-9, x2=-9, y1=18, y2=bottom)
+    cursor = tag("line", class_="cursor", x1=0, x2=0, y1=18, y2=bottom, visibility="hidden")
     return tag(
         "svg",
         tag("title", "Depth chart", id=f"{ident}-title"),
@@ -116,7 +117,7 @@ def _curves_panel(
     down = Axis(low, high, top + height, top, log=True)
     drawn = [
         tag("text", title, x=0, y=y + 14, class_="panel"),
-        horizontal_grid(down, across.start, across.end, most=max(3, int(height / 32))),
+        horizontal_grid(down, across.start, across.end, most=max(4, int(height / 28))),
         *(_curve(curve, across, down) for curve in curves),
     ]
     label = _end_labels if layout.direct else _legend
@@ -134,9 +135,7 @@ def _curve(curve: Curve, across: Axis, down: Axis) -> Markup:
     lower = [(x, down(v)) for x, v in zip(centres, lower_values, strict=True)]
     every = max(1, math.ceil(len(points) / 45))
     shape = SHAPES.get(curve.label, "circle")
-    marks = "".join(
-        marker(shape, x, y, 2.6) for x, y in points[::every] if not math.isnan(y)
-    )
+    marks = "".join(marker(shape, x, y, 2.6) for x, y in points[::every] if not math.isnan(y))
     drawn = [
         tag("path", d=area(upper, lower), class_=f"band {curve.label}"),
         tag("path", d=path(points), class_=f"line {curve.label}"),
@@ -174,7 +173,9 @@ def _end_labels(
         ends.append(shown[-1] if shown else down.start)
     x = across.end + 10
     return group(
-        tag("path", d=marker(SHAPES.get(curve.label, "circle"), x, at), class_=f"mark {curve.label}")
+        tag(
+            "path", d=marker(SHAPES.get(curve.label, "circle"), x, at), class_=f"mark {curve.label}"
+        )
         + tag("text", curve.label, x=x + 9, y=at + 4, class_="label")
         for curve, at in zip(curves, apart(ends, 16), strict=True)
     )
@@ -253,33 +254,33 @@ def _parts_legend(
 
 def _bars(attribution: Attribution, across: Axis, down: Axis, ident: str) -> Markup:
     """Stacked bars between the layers: what grows upwards, what shrinks downwards."""
-    slot = across(1) - across(0)
-    width = max(1.0, slot * 0.72)
+    width = _bar_width(across)
     above, below = np.zeros(len(attribution.total)), np.zeros(len(attribution.total))
-    bars = []
+    drawn = []
     for name, values in attribution.parts().items():
+        bars = []
         for k, value in enumerate(values):
-            if not math.isfinite(value) or value == 0:
-                continue
-            side = above if value > 0 else below
-            start, side[k] = side[k], side[k] + value
-            edges = sorted((down(start), down(side[k])))
-            bars.append(
-                tag(
-                    "rect",
-                    x=across(k + 1) - width / 2,
-                    y=edges[0],
-                    width=width,
-                    height=edges[1] - edges[0],
-                    fill=f"url(#{ident}-{name})",
-                )
-            )
-    return group(bars)
+            if math.isfinite(value) and value != 0:
+                side = above if value > 0 else below
+                start, side[k] = side[k], side[k] + value
+                bars.append(_bar(across(k + 1), down(start), down(side[k]), width))
+        if bars:
+            drawn.append(tag("path", d="".join(bars), fill=f"url(#{ident}-{name})"))
+    return group(drawn)
+
+
+def _bar(middle: float, start: float, end: float, width: float) -> str:
+    x, y, w, h = (coordinate(v) for v in (middle - width / 2, start, width, end - start))
+    return f"M{x} {y}v{h}h{w}v{coordinate(start - end)}z"
+
+
+def _bar_width(across: Axis) -> float:
+    return min(56.0, max(1.0, 0.72 * (across(1) - across(0))))
 
 
 def _totals(attribution: Attribution, across: Axis, down: Axis) -> Markup:
     """A dash at each step's total."""
-    half = max(1.5, (across(1) - across(0)) * 0.45)
+    half = _bar_width(across) / 2 + 1
     d = "".join(
         path([(across(k + 1) - half, down(total)), (across(k + 1) + half, down(total))])
         for k, total in enumerate(attribution.total)

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from sounding.measure.readings import Readings
-from sounding.result import Profile
+from sounding.result import Profile, Result
 from sounding.view.depth import Depth
+from sounding.view.svg import shortened
 from sounding.view.wording import number, together
 
 
@@ -87,6 +88,19 @@ def profile_table(profile: Profile) -> Table:
     return _table({"": list(profile.layers)}, numbers)
 
 
+def trends_table(chart: Depth) -> Table:
+    """Where each curve starts and ends, and what a layer does to it."""
+    rows = []
+    for curve in chart.curves:
+        first, last, _ = curve.ends()
+        factors = curve.factor(), curve.factor(curve.expected)
+        predicted = "" if curve.expected is None else f"×{number(factors[1])}"
+        label = f"{curve.label}, backward" if curve.backwards else curve.label
+        rows.append((label, number(first), number(last), f"×{number(factors[0])}", predicted))
+    columns = ("", "from", "to", "per layer", "predicted")
+    return Table(columns, (False, True, True, True, True), tuple(rows))
+
+
 def cursor_rows(chart: Depth) -> list[dict[str, object]]:
     """What the page's cursor says at each layer."""
     rows = []
@@ -121,3 +135,12 @@ def _table(words: dict[str, list[str]], numbers: dict[str, Iterable[float]]) -> 
             columns[name] = (True, said)
     rows = tuple(zip(*(values for _, values in columns.values()), strict=True))
     return Table(tuple(columns), tuple(numeric for numeric, _ in columns.values()), rows)
+
+
+def fields_table(result: Result) -> Table:
+    """A result without a figure of its own: its fields, long ones cut."""
+    rows = tuple(
+        (field.name, shortened(str(getattr(result, field.name)), 200))
+        for field in dataclasses.fields(result)
+    )
+    return Table(("field", "value"), (False, False), rows)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 import numpy as np
 
 from sounding.checkup import Checkup
 from sounding.prove import Proof, Repair
-from sounding.result import Result
+from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
@@ -139,6 +140,7 @@ def examined(checkup: Checkup) -> str:
     loss = f"loss {number(readings.loss)}" + (readings.loss_name and f" ({readings.loss_name})")
     return ", ".join(
         [
+            *([checkup.subject] if checkup.subject else []),
             readings.model,
             count(len(readings.path), "weighted layer"),
             f"batch of {readings.batch}",
@@ -197,27 +199,39 @@ def best_verdict(proof: Proof) -> Verdict:
 def kept_proofs(repair: Repair) -> list[Proof]:
     """The proofs of the remedies that were kept, in the order tried."""
     kept = {str(remedy) for remedy in repair.kept}
-    return [
-        p for p in repair.proofs if str(p.remedy) in kept and p.verdict.outcome == "supported"
-    ]
+    return [p for p in repair.proofs if str(p.remedy) in kept and p.verdict.outcome == "supported"]
 
 
 def headline(result: Result) -> str:
     """The sentence to read if only one is read."""
     if isinstance(result, Checkup):
         found = " and ".join(_severities(result))
-        where = f" in {result.subject}" if result.subject else f" in {result.readings.model}"
-        return f"{found}{where}" if found else summary(result).split(".")[0]
+        where = PurePath(result.subject).name or result.readings.model
+        return f"{found} in {where}" if found else summary(result).split(".")[0]
     if isinstance(result, Repair):
         return _repaired(result)
     if isinstance(result, Proof):
-        return f"{result.remedy}: {judged(best_verdict(result), '→')}"
+        verdict = best_verdict(result)
+        if verdict.outcome == "not tested":
+            return f"Not tested: {result.remedy}"
+        return f"{verdict.outcome.capitalize()}: {arms(verdict, '→')} with {result.remedy}"
     if isinstance(result, Study):
         outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
         return f"{outcome.capitalize()}: {result.claim}"
     if isinstance(result, Verdict):
         return f"{result.outcome.capitalize()}: {result.statement}"
     return type(result).__name__
+
+
+def agreement(profile: Profile) -> str:
+    """How far a profile is from what was expected of it, in one sentence."""
+    said = profile.quantity
+    if profile.expected is not None and len(profile.layers):
+        distance = np.abs(profile.values - profile.expected)
+        if np.isfinite(distance).any():
+            unit = f" {profile.unit}" if profile.unit else ""
+            said += f": within {number(np.nanmax(distance))}{unit} of what is expected"
+    return said + (f" ({profile.source})" if profile.source else "")
 
 
 def _repaired(repair: Repair) -> str:
@@ -227,3 +241,8 @@ def _repaired(repair: Repair) -> str:
     first, last = best_verdict(proofs[0]), best_verdict(proofs[-1])
     before, after = together([mean(first.before), mean(last.after)])
     return f"Repaired: {quantity(last)} {before} → {after}"
+
+
+def kind(result: Result) -> str:
+    """The kind's name, for templates."""
+    return type(result).__name__

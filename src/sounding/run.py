@@ -1,0 +1,78 @@
+"""Run a user's script unchanged and examine its training from within."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from sounding.checkup import Checkup
+from sounding.result import Result
+from sounding.script.execute import check_target, execute
+from sounding.script.observer import Observer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Run(Result):
+    """What was seen of a script's training; `checkup` is None where no training was seen."""
+
+    subject: str
+    checkup: Checkup | None
+    steps: int  # optimiser steps seen
+    examined: tuple[int, ...]  # the steps that were examined
+    overhead: float  # fraction of the time that examining took
+    note: str = ""  # what was not seen, and why
+
+    @property
+    def problems(self) -> int:
+        """How many problems were found."""
+        return len(self.checkup.problems) if self.checkup is not None else 0
+
+
+def run(target: Sequence[str], *, budget: float = 0.03) -> tuple[Run, BaseException | None]:
+    """Run ``script.py args...`` (or ``-m module args...``) and examine its training.
+
+    The script runs in this process as ``__main__``, with its own arguments; nothing of it is
+    changed, and its random numbers stay the same. Examining takes the first step and then at most
+    `budget` of the time.
+
+    Returns:
+        What was seen, and the exception that ended the script (SystemExit and KeyboardInterrupt
+        too), None where it came to its end.
+
+    Raises:
+        FileNotFoundError, ValueError: If there is no such script.
+    """
+    check_target(target)
+    observer = Observer(budget=budget)
+    error: BaseException | None = None
+    with observer.watching():
+        try:
+            execute(target)
+        except BaseException as raised:  # handed back, so that the caller ends as the script did
+            error = raised
+    return seen(observer, " ".join(target)), error
+
+
+def seen(observer: Observer, subject: str) -> Run:
+    """What an observer saw, judged."""
+    return Run(
+        subject=subject,
+        checkup=observer.checkup(subject),
+        steps=observer.steps,
+        examined=tuple(observer.examined),
+        overhead=observer.overhead(),
+        note=_note(observer),
+    )
+
+
+def _note(observer: Observer) -> str:
+    if observer.failures:
+        return f"the observer failed and stopped looking ({observer.failures[0]})"
+    if not observer.steps:
+        return (
+            "no optimiser step was seen, so there was no training to examine; a loop without "
+            "torch.optim, or with torch.func, is not seen"
+        )
+    if not observer.readings:
+        return "steps were seen, but no model's forward pass (compiled or scripted, perhaps)"
+    return ""

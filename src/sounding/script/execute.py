@@ -1,0 +1,91 @@
+"""Run a user's script in this process as Python itself would."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+def check_target(target: Sequence[str]) -> None:
+    """Whether there is a script to run.
+
+    Raises:
+        FileNotFoundError: If the script does not exist; says what was looked for.
+        ValueError: If nothing was named, or a folder without ``__main__.py``.
+    """
+    if not target or (target[0] == "-m" and len(target) < 2):
+        raise ValueError("name a script to run, for example: sounding run train.py")
+    if target[0] == "-m":
+        return
+    path = Path(target[0])
+    if not path.exists():
+        raise FileNotFoundError(f"there is no script {target[0]} in {Path.cwd()}")
+    if path.is_dir() and not (path / "__main__.py").exists():
+        raise ValueError(f"{target[0]} is a folder without __main__.py; name the script in it")
+
+
+def execute(target: Sequence[str]) -> None:
+    """Run ``script.py args...`` or ``-m module args...`` as ``__main__``; raises what it raises."""
+    with _as_main(target):
+        if target[0] == "-m":
+            runpy.run_module(target[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(target[0], run_name="__main__")
+
+
+def leave_as(error: BaseException | None) -> int:
+    """The exit code that Python would give after `error`, its traceback printed as Python would.
+
+    A keyboard interrupt ends this process by the signal itself, as Python does.
+    """
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            return int(error.code or 0)
+        print(error.code, file=sys.stderr)  # noqa: T201 -- what Python itself does
+        return 1
+    trimmed = _users_part(error.__traceback__)
+    traceback.print_exception(type(error), error, trimmed)
+    if isinstance(error, KeyboardInterrupt):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return 1
+
+
+@contextmanager
+def _as_main(target: Sequence[str]) -> Iterator[None]:
+    argv, path = sys.argv, list(sys.path)
+    if target[0] == "-m":
+        sys.argv = list(target[1:])
+        sys.path.insert(0, str(Path.cwd()))
+    else:
+        sys.argv = list(target)
+        folder = Path(target[0]).resolve()
+        sys.path.insert(0, str(folder if folder.is_dir() else folder.parent))
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
+
+
+def _users_part(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames of this package and of runpy."""
+    at = tb
+    while at is not None:
+        file = Path(at.tb_frame.f_code.co_filename)
+        if not (HERE in file.parents or "runpy" in file.name):
+            return at
+        at = at.tb_next
+    return tb

@@ -1,0 +1,200 @@
+"""Results as matplotlib figures: one function a kind; each takes an axis and returns it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sounding.checkup import Checkup
+from sounding.measure.readings import Attribution, Readings
+from sounding.prove import Proof, Repair
+from sounding.result import Profile, Result, Series
+from sounding.studies.study import Study
+from sounding.verdict import Verdict
+from sounding.view import wording
+from sounding.view.depth import Curve, depth, finding
+
+# Okabe and Ito's colours, each with a mark or a hatch of its own.
+CURVES = {
+    "rms": ("#0072b2", "o"),
+    "spread": ("#009e73", "s"),
+    "gradient": ("#d55e00", "^"),
+}
+PARTS = {
+    "weight": ("#cc79a7", ""),
+    "activation": ("#e69f00", "///"),
+    "normalisation": ("#56b4e9", "---"),
+    "skip": ("#f0e442", "|||"),
+    "other": ("#9aa3ab", "xxx"),
+}
+UNTREATED, TREATED = "#d55e00", "#0072b2"
+
+
+@functools.singledispatch
+def plot(result: Result, ax: Any = None) -> Any:
+    """Draw `result` on the matplotlib axis `ax`, a new figure's without one; return the axis.
+
+    Raises:
+        TypeError: If there is no figure for this kind of result.
+    """
+    kinds = sorted(k.__name__ for k in plot.registry if k is not object and k is not Result)
+    raise TypeError(f"no figure for a {type(result).__name__}; there is one for {', '.join(kinds)}")
+
+
+@plot.register
+def _(result: Checkup, ax: Any = None) -> Any:
+    ax = plot(result.readings, ax)
+    ax.set_title(wording.headline(result), loc="left")
+    return ax
+
+
+@plot.register
+def _(result: Readings, ax: Any = None) -> Any:
+    chart = depth(result)
+    ax = _axis(ax)
+    for curve in chart.curves:
+        _curve(curve, ax)
+    ax.set_yscale("log", nonpositive="mask")
+    ax.set_title(finding(chart), loc="left", wrap=True, fontsize="medium")
+    _name_layers(ax, chart.layers)
+    ax.set_ylabel("root mean square")
+    if chart.source:
+        ax.plot([], [], "k--", lw=1, label=f"predicted ({chart.source})")
+    ax.legend(frameon=False)
+    return ax
+
+
+@plot.register
+def _(result: Attribution, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    at = np.arange(len(result.total)) + 1.5
+    above, below = np.zeros(len(at)), np.zeros(len(at))
+    for name, values in result.parts().items():
+        values = np.nan_to_num(values, posinf=0, neginf=0)
+        if np.any(values):
+            colour, hatch = PARTS[name]
+            start = np.where(values > 0, above, below)
+            label = f"{name} {values.sum():+.3g}"
+            ax.bar(at, values, 0.72, start, color=colour, hatch=hatch, label=label)
+            above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+    ax.plot(at, result.total, "k_", ms=9, label=f"total {np.nansum(result.total):+.3g}")
+    ax.axhline(0, color="grey", lw=0.8)
+    _name_layers(ax, result.layers)
+    ax.set_ylabel("natural log of the gain")
+    ax.legend(frameon=False)
+    return ax
+
+
+@plot.register
+def _(result: Profile, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    at = np.arange(len(result.layers)) + 1
+    if result.expected is not None:
+        ax.plot(at, result.expected, "k--", lw=1, label=f"expected ({result.source})")
+    error = 2 * np.nan_to_num(result.error)
+    colour, mark = CURVES["rms"]
+    ax.errorbar(at, result.values, error, fmt=mark, color=colour, label="measured, ± 2 errors")
+    _name_layers(ax, result.layers)
+    ax.set_ylabel(_with_unit(result.quantity, result.unit))
+    ax.legend(frameon=False)
+    return ax
+
+
+@plot.register
+def _(result: Series, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    ax.plot(result.steps, result.values, color=TREATED)
+    ax.set_xlabel("step")
+    ax.set_ylabel(_with_unit(result.quantity, result.unit))
+    return ax
+
+
+@plot.register
+def _(result: Verdict, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    rows = np.arange(min(len(result.before), len(result.after)))
+    for row in rows:
+        ax.plot([result.before[row], result.after[row]], [row, row], color="grey", lw=0.8)
+    before, after = result.before[: len(rows)], result.after[: len(rows)]
+    ax.plot(before, rows, "o", mfc="white", color=UNTREATED, label="untreated")
+    ax.plot(after, rows, "o", color=TREATED, label="treated")
+    ax.set_yticks(rows, [f"seed {seed}" for seed in result.seeds[: len(rows)]])
+    ax.invert_yaxis()
+    ax.set_xlabel(wording.quantity(result))
+    ax.set_title(wording.judged(result, "→"), loc="left", wrap=True, fontsize="medium")
+    ax.legend(frameon=False)
+    return ax
+
+
+@plot.register
+def _(result: Proof, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    for runs, colour, style, label in (
+        (result.before, UNTREATED, "--", "untreated"),
+        (result.after, TREATED, "-", "treated"),
+    ):
+        for i, run in enumerate(runs):
+            name = label if i == 0 else None
+            ax.plot(run.steps, run.values, style, color=colour, alpha=0.6, lw=1, label=name)
+    ax.set_yscale("log", nonpositive="mask")
+    ax.set_xlabel("step")
+    ax.set_ylabel("training loss")
+    ax.set_title(
+        wording.judged(wording.best_verdict(result), "→"), loc="left", wrap=True, fontsize="medium"
+    )
+    ax.legend(frameon=False)
+    return ax
+
+
+@plot.register
+def _(result: Repair, ax: Any = None) -> Any:
+    kept = wording.kept_proofs(result)
+    ax = plot(kept[0], ax) if kept else plot(result.checkup, ax)
+    ax.set_title(wording.headline(result), loc="left")
+    return ax
+
+
+@plot.register
+def _(result: Study, ax: Any = None) -> Any:
+    ax = _axis(ax)
+    for profile in result.profiles:
+        plot(profile, ax)
+    ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
+    return ax
+
+
+def _axis(ax: Any) -> Any:
+    """`ax`, or the axis of a new figure that pyplot knows nothing of."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8, 4.5), layout="constrained").subplots()
+
+
+def _curve(curve: Curve, ax: Any) -> None:
+    colour, mark = CURVES.get(curve.label, ("grey", "o"))
+    at = np.arange(len(curve.values)) + 1
+    error = 2 * np.nan_to_num(curve.error)
+    label = f"{curve.label}, ×{wording.number(curve.factor())} per layer"
+    every = max(1, len(at) // 40)
+    ax.plot(at, curve.values, color=colour, marker=mark, ms=4, markevery=every, label=label)
+    lower = np.maximum(curve.values - error, curve.values * 1e-3)
+    ax.fill_between(at, lower, curve.values + error, color=colour, alpha=0.2, lw=0)
+    if curve.expected is not None:
+        ax.plot(at, curve.expected, "k--", lw=1)
+
+
+def _name_layers(ax: Any, layers: Sequence[str]) -> None:
+    """Names where they fit, numbers where they do not."""
+    if sum(len(name) for name in layers) <= 90:
+        ax.set_xticks(np.arange(len(layers)) + 1, layers)
+    else:
+        ax.set_xlabel(f"layer, 1: {layers[0]} … {len(layers)}: {layers[-1]}")
+
+
+def _with_unit(quantity: str, unit: str) -> str:
+    return f"{quantity}, {unit}" if unit else quantity
