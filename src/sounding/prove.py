@@ -170,11 +170,10 @@ def _prove(
     tried: int,
     text: str,
 ) -> Proof:
-    looks = [n for n in FIRST_LOOKS if n < len(seeds)] + [len(seeds)]
+    looks = _looks(seeds)
     before, after, verdict = [], [], None
     for count in looks:
-        pairs = [((*kept, *extra), s) for s in seeds[:count] for extra in ((), (remedy,))]
-        trials = runs.trials(pairs)
+        trials = runs.trials(_jobs(kept, [remedy], seeds[:count]))
         before, after = trials[0::2], trials[1::2]
         verdict = _judge_losses(before, after, _statement(remedy, kept), len(looks), tried)
         if verdict.outcome in (SUPPORTED, REFUTED):
@@ -191,6 +190,19 @@ def _prove(
         after=tuple(trial.loss for trial in after),
         code=text,
     )
+
+
+def _looks(seeds: tuple[int, ...]) -> list[int]:
+    """Numbers of pairs at which the data are looked at."""
+    return [n for n in FIRST_LOOKS if n < len(seeds)] + [len(seeds)]
+
+
+def _jobs(
+    kept: tuple[Remedy, ...], remedies: Iterable[Remedy], seeds: Iterable[int]
+) -> list[tuple[tuple[Remedy, ...], int]]:
+    """The runs of every arm, seed by seed: without any of the remedies, then with each."""
+    arms = [kept, *((*kept, remedy) for remedy in remedies)]
+    return [(arm, seed) for seed in seeds for arm in arms]
 
 
 def _statement(remedy: Remedy, kept: tuple[Remedy, ...]) -> str:
@@ -372,14 +384,8 @@ def _round(
     if len(candidates) > finalists:
         chosen, proofs = _screen(runs, candidates, kept, max(seeds) + 1, finalists, write)
     tried = len(chosen) * 2 ** (len(kept) + 1)
-    runs.trials([(kept, seeds[0])])  # what fails here is the case, below it is the remedy
-    for remedy in chosen:
-        text = write(remedy)
-        try:
-            proofs.append(_prove(runs, remedy, kept, seeds, tried, text))
-        except (NotApplicable, ValueError, RuntimeError) as error:
-            proofs.append(_failed(remedy, error, text))
-    return proofs
+    runs.prepare(_jobs(kept, chosen, seeds[: _looks(seeds)[0]]))
+    return proofs + [_attempt(runs, r, kept, seeds, tried, write(r)) for r in chosen]
 
 
 def _screen(
@@ -391,14 +397,8 @@ def _screen(
     write: Callable[[Remedy], str],
 ) -> tuple[list[Remedy], list[Proof]]:
     """The remedies that do best on one seed, best first, and a row for each that is left out."""
-    runs.trials([(kept, seed)])
-    proofs: list[Proof] = []
-    for remedy in candidates:
-        text = write(remedy)
-        try:
-            proofs.append(_prove(runs, remedy, kept, (seed,), 1, text))
-        except (NotApplicable, ValueError, RuntimeError) as error:
-            proofs.append(_failed(remedy, error, text))
+    runs.prepare(_jobs(kept, candidates, [seed]))
+    proofs = [_attempt(runs, remedy, kept, (seed,), 1, write(remedy)) for remedy in candidates]
     better = [p for p in proofs if p.verdict.effect > BAND and np.isfinite(p.verdict.after).all()]
     chosen = sorted(better, key=lambda p: -p.verdict.effect)[:finalists]
     left = [_screened(proof, seed) for proof in proofs if proof not in chosen]
@@ -412,9 +412,21 @@ def _screened(proof: Proof, seed: int) -> Proof:
     return dataclasses.replace(proof, verdict=dataclasses.replace(proof.verdict, note=note))
 
 
-def _failed(remedy: Remedy, error: Exception, text: str) -> Proof:
-    kind = "not applicable" if isinstance(error, NotApplicable) else "the treated run failed"
-    return _not_tested(remedy, f"{kind}: {error}", text)
+def _attempt(
+    runs: Runs,
+    remedy: Remedy,
+    kept: tuple[Remedy, ...],
+    seeds: tuple[int, ...],
+    tried: int,
+    text: str,
+) -> Proof:
+    """One remedy's proof; a row that says why where its runs failed."""
+    try:
+        return _prove(runs, remedy, kept, seeds, tried, text)
+    except NotApplicable as reason:
+        return _not_tested(remedy, f"not applicable: {reason}", text)
+    except (ValueError, RuntimeError) as error:
+        return _not_tested(remedy, f"the treated run failed: {error}", text)
 
 
 def _best(proofs: Iterable[Proof]) -> Proof | None:

@@ -61,6 +61,7 @@ class Training:
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
         self._running: tuple[nn.Module, contextlib.ExitStack] | None = None
+        self._asking = False  # the listener is at work, and may call the model itself
 
     def __enter__(self) -> Training:
         stack = self._stack
@@ -111,18 +112,22 @@ class Training:
             self.parents[child] = weakref.ref(parent)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if self._running is not None or not torch.is_grad_enabled():
+        if self._running is not None or self._asking or not torch.is_grad_enabled():
             return
         if not any(p.requires_grad for p in module.parameters()):
             return  # a loss, a frozen metric
+        self._asking = True
+        try:
+            recorder = self.listener.call(module, args, {})
+        finally:
+            self._asking = False
         stack = contextlib.ExitStack()
         self._running = (module, stack)
-        recorder = self.listener.call(module, args, {})
         if recorder is not None:
             stack.enter_context(recorder.watching_call(module, args, {}))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._running is not None and self._running[0] is module:
+        if self._running is not None and self._running[0] is module and not self._asking:
             stack = self._running[1]
             self._running = None
             stack.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from typing import Any
 
+from sounding.result import NotApplicable
 from sounding.train.progress import Progress
 from sounding.train.trial import Trial
 
 Job = tuple[tuple[Any, ...], int]  # (what is changed, seed)
 Key = tuple[tuple[str, ...], int]
+FAILURES = (NotApplicable, ValueError, RuntimeError)  # what a change can do to a run
 
 
 class Runs:
@@ -26,7 +29,7 @@ class Runs:
         executor: Executor | None,
     ) -> None:
         self.run, self.progress, self.executor = run, progress, executor
-        self.finished: dict[Key, Trial] = {}
+        self.finished: dict[Key, Trial | Exception] = {}
         self.total = 0
 
     def plan(self, runs: int, text: str, steps: int | None) -> None:
@@ -36,32 +39,50 @@ class Runs:
         self.progress(f"at most {runs} runs{length}: {text}", len(self.finished), self.total)
 
     def trials(self, jobs: Sequence[Job]) -> list[Trial]:
-        """The trials of `jobs`, in order."""
+        """The trials of `jobs`, in order; raises what one of them raised."""
+        self.prepare(jobs)
+        trials = []
+        for job in jobs:
+            result = self.finished[_key(job)]
+            if isinstance(result, Exception):
+                raise result
+            trials.append(result)
+        return trials
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        """Run those of `jobs` that have not run yet, side by side where there is an executor.
+
+        The failure of a run with changes is remembered, and raised by whoever asks for its trial;
+        without changes it is the case itself that fails, and that is raised at once.
+        """
         missing = {_key(job): job for job in jobs if _key(job) not in self.finished}
         if self.executor is None:
-            for key, job in missing.items():
-                self._keep(key, self.run(*job))
-        else:
-            self._run_in(self.executor, missing)
-        return [self.finished[_key(job)] for job in jobs]
+            for key, (changes, seed) in missing.items():
+                self._keep(key, functools.partial(self.run, changes, seed))
+            return
+        futures = {self.executor.submit(self.run, *job): key for key, job in missing.items()}
+        try:
+            for future in as_completed(futures):
+                self._keep(futures[future], future.result)
+        finally:
+            for future in futures:
+                future.cancel()
 
     def end(self, message: str) -> None:
         """Say that no more runs will come."""
         self.progress(message, len(self.finished), len(self.finished))
 
-    def _run_in(self, executor: Executor, missing: dict[Key, Job]) -> None:
-        futures = {executor.submit(self.run, *job): key for key, job in missing.items()}
+    def _keep(self, key: Key, result: Callable[[], Trial]) -> None:
         try:
-            for future in as_completed(futures):
-                self._keep(futures[future], future.result())
-        finally:
-            for future in futures:
-                future.cancel()
-
-    def _keep(self, key: Key, trial: Trial) -> None:
-        self.finished[key] = trial
+            self.finished[key] = result()
+        except FAILURES as error:
+            if not key[0]:
+                raise
+            self.finished[key] = error
         changes = " + ".join(key[0]) or "untreated"
-        self.progress(f"{changes}: {trial}", len(self.finished), self.total)
+        outcome = self.finished[key]
+        said = f"seed {key[1]}: {outcome}" if isinstance(outcome, Exception) else str(outcome)
+        self.progress(f"{changes}: {said}", len(self.finished), self.total)
 
 
 def _key(job: Job) -> Key:

@@ -6,6 +6,7 @@ Colours are classes that the page's style sheet defines for both colour schemes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -150,17 +151,15 @@ def area(upper: Sequence[Point], lower: Sequence[Point]) -> str:
 def marker(shape: str, x: float, y: float, size: float = 3.0) -> str:
     """The `d` of a small mark: 'circle', 'square', 'triangle' or 'cross'."""
     a, b = coordinate(x), coordinate(y)
-    s = coordinate(size)
+    s, w = coordinate(size), coordinate(2 * size)
+    left, top = coordinate(x - size), coordinate(y - size)
     if shape == "circle":
-        return f"M{coordinate(x - size)} {b}a{s} {s} 0 1 0 {2 * size:g} 0a{s} {s} 0 1 0 -{2 * size:g} 0Z"
+        return f"M{left} {b}a{s} {s} 0 1 0 {w} 0a{s} {s} 0 1 0 -{w} 0Z"
     if shape == "square":
-        return f"M{coordinate(x - size)} {coordinate(y - size)}h{2 * size:g}v{2 * size:g}h-{2 * size:g}Z"
+        return f"M{left} {top}h{w}v{w}h-{w}Z"
     if shape == "triangle":
-        return f"M{a} {coordinate(y - 1.2 * size)}l{1.15 * size:g} {2 * size:g}h-{2.3 * size:g}Z"
-    return (
-        f"M{coordinate(x - size)} {coordinate(y - size)}l{2 * size:g} {2 * size:g}"
-        f"m0 -{2 * size:g}l-{2 * size:g} {2 * size:g}"
-    )
+        return f"M{a} {top}l{s} {w}h-{w}Z"
+    return f"M{left} {top}l{w} {w}m0 -{w}l-{w} {w}"
 
 
 def horizontal_grid(axis: Axis, left: float, right: float, *, most: int = 6) -> Markup:
@@ -185,7 +184,7 @@ def apart(places: Sequence[float], distance: float) -> list[float]:
     """`places` moved so that neighbours are at least `distance` apart, in the same order."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         moved[after] = max(moved[after], moved[before] + distance)
     return moved
 

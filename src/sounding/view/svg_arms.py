@@ -21,7 +21,7 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
-from sounding.view.wording import effect, judged, percent, quantity
+from sounding.view.wording import effect, judged, outcomes, percent, quantity
 
 WIDTH, LEFT, RIGHT = 360.0, 52.0, 16.0
 POINTS = 240  # of a loss curve; more would not be seen at this width
@@ -29,15 +29,19 @@ POINTS = 240  # of a loss curve; more would not be seen at this width
 
 def paired_svg(verdict: Verdict, key: str) -> Markup:
     """A row a seed, from the untreated dot to the treated one; below them the mean difference."""
-    n = min(len(verdict.seeds), len(verdict.before), len(verdict.after))
+    before, after = outcomes(verdict)
+    n = min(len(verdict.seeds), len(before), len(after))
     row = max(7.0, min(20.0, 240.0 / max(n, 1)))
     top, rows = 30.0, row * n
-    across = fitted([*verdict.before, *verdict.after], LEFT + 8, WIDTH - RIGHT)
+    across = fitted([*before, *after], LEFT + 8, WIDTH - RIGHT, log_from=10)
     bottom = top + rows + 6
     drawn = [
         _legend(quantity(verdict)),
         _vertical_grid(across, top - 6, bottom),
-        *(_seed_row(verdict, i, top + row * (i + 0.5), across, row) for i in range(n)),
+        *(
+            _seed_row(verdict.seeds[i], (before[i], after[i]), top + row * (i + 0.5), across, row)
+            for i in range(n)
+        ),
         vertical_ticks(across, bottom, most=7),
     ]
     if not math.isfinite(verdict.effect):
@@ -64,13 +68,13 @@ def _vertical_grid(across: Axis, top: float, bottom: float) -> Markup:
     )
 
 
-def _seed_row(verdict: Verdict, i: int, y: float, across: Axis, row: float) -> Markup:
-    before, after = float(verdict.before[i]), float(verdict.after[i])
+def _seed_row(seed: int, pair: tuple[float, float], y: float, across: Axis, row: float) -> Markup:
+    before, after = map(float, pair)
     size = min(4.0, row / 2.6)
-    named = row >= 11 or i % 5 == 0
+    named = row >= 11 or seed % 5 == 0
     return group(
         (
-            tag("text", f"seed {verdict.seeds[i]}" if named else "", x=0, y=y + 4, class_="tick"),
+            tag("text", f"seed {seed}" if named else "", x=0, y=y + 4, class_="tick"),
             tag("path", d=path([(x, y) for x in map(across, (before, after))]), class_="pair"),
             _arm(before, "before", y, across, size),
             _arm(after, "after", y, across, size),
@@ -80,7 +84,7 @@ def _seed_row(verdict: Verdict, i: int, y: float, across: Axis, row: float) -> M
 
 def _arm(value: float, arm: str, y: float, across: Axis, size: float) -> Markup:
     """A dot, or a cross at the right edge for a run that diverged."""
-    if math.isfinite(value):
+    if not math.isnan(across(value)) and math.isfinite(value):
         return tag("path", d=marker("circle", across(value), y, size), class_=f"arm {arm}")
     return tag("path", d=marker("cross", across.end + 8, y, size), class_="broken")
 

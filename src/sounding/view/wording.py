@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,10 +14,12 @@ from sounding.checkup import Checkup
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
+from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+DECADES = "decades of "  # a unit that begins so: effect and outcomes are decimal logarithms
 MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not tested": "–"}
 
 
@@ -153,15 +156,32 @@ def examined(checkup: Checkup) -> str:
 
 
 def quantity(verdict: Verdict) -> str:
-    """What the two arms' outcomes are: 'accuracy'; 'loss' where the effect is in decades."""
-    return verdict.unit.removeprefix("decades of ")
+    """What the two arms' outcomes are: 'accuracy'; 'loss' where the effect is in decades of it."""
+    return verdict.unit.removeprefix(DECADES).removeprefix("of ")
+
+
+def outcomes(verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
+    """Both arms' outcomes as they were recorded: those judged in decades are logarithms."""
+    if not verdict.unit.startswith(DECADES):
+        return verdict.before, verdict.after
+    with np.errstate(over="ignore"):
+        return 10.0**verdict.before, 10.0**verdict.after
+
+
+def means(verdict: Verdict) -> tuple[float, float]:
+    """The two arms' means; geometric ones for what is judged in decades."""
+    with np.errstate(all="ignore"):
+        arms = [float(np.mean(v)) if len(v) else math.nan for v in (verdict.before, verdict.after)]
+        if verdict.unit.startswith(DECADES):
+            arms = [float(np.power(10.0, value)) for value in arms]
+    return arms[0], arms[1]
 
 
 def effect(verdict: Verdict) -> str:
     """The effect with its interval: '+0.87 [0.84, 0.90]'."""
     values = together([verdict.effect, *verdict.interval])
     sign = "+" if verdict.effect > 0 else ""
-    decades = " decades" if verdict.unit.startswith("decades of ") else ""
+    decades = " decades" if verdict.unit.startswith(DECADES) else ""
     return f"{sign}{values[0]} [{', '.join(values[1:])}]{decades}"
 
 
@@ -169,14 +189,8 @@ def arms(verdict: Verdict, arrow: str = "->") -> str:
     """The two arms' means: 'accuracy 0.10 -> 0.97'."""
     if not len(verdict.before) or not len(verdict.after):
         return quantity(verdict)
-    before, after = together([mean(verdict.before), mean(verdict.after)])
+    before, after = together(means(verdict))
     return f"{quantity(verdict)} {before} {arrow} {after}"
-
-
-def mean(values: np.ndarray) -> float:
-    """The mean, without numpy's warning where a run diverged."""
-    with np.errstate(all="ignore"):
-        return float(np.mean(values)) if len(values) else math.nan
 
 
 def judged(verdict: Verdict, arrow: str = "->") -> str:
@@ -202,25 +216,53 @@ def kept_proofs(repair: Repair) -> list[Proof]:
     return [p for p in repair.proofs if str(p.remedy) in kept and p.verdict.outcome == "supported"]
 
 
+@functools.singledispatch
 def headline(result: Result) -> str:
     """The sentence to read if only one is read."""
-    if isinstance(result, Checkup):
-        found = " and ".join(_severities(result))
-        where = PurePath(result.subject).name or result.readings.model
-        return f"{found} in {where}" if found else summary(result).split(".")[0]
-    if isinstance(result, Repair):
-        return _repaired(result)
-    if isinstance(result, Proof):
-        verdict = best_verdict(result)
-        if verdict.outcome == "not tested":
-            return f"Not tested: {result.remedy}"
-        return f"{verdict.outcome.capitalize()}: {arms(verdict, '→')} with {result.remedy}"
-    if isinstance(result, Study):
-        outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
-        return f"{outcome.capitalize()}: {result.claim}"
-    if isinstance(result, Verdict):
-        return f"{result.outcome.capitalize()}: {result.statement}"
     return type(result).__name__
+
+
+@headline.register
+def _(result: Checkup) -> str:
+    found = " and ".join(_severities(result))
+    where = PurePath(result.subject).name or result.readings.model
+    return f"{found} in {where}" if found else summary(result).split(".")[0]
+
+
+@headline.register
+def _(result: Run) -> str:
+    return headline(result.checkup) if result.checkup else f"No training seen in {result.subject}"
+
+
+@headline.register
+def _(result: Proof) -> str:
+    verdict = best_verdict(result)
+    if verdict.outcome == "not tested":
+        return f"Not tested: {result.remedy}"
+    return f"{verdict.outcome.capitalize()}: {arms(verdict, '→')} with {result.remedy}"
+
+
+@headline.register
+def _(result: Study) -> str:
+    outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
+    return f"{outcome.capitalize()}: {result.claim}"
+
+
+@headline.register
+def _(result: Verdict) -> str:
+    return f"{result.outcome.capitalize()}: {result.statement}"
+
+
+@headline.register
+def _(result: Repair) -> str:
+    proofs = kept_proofs(result)
+    if not proofs:
+        return "No remedy is proven" if result.proofs else "Nothing to repair"
+    first, last = best_verdict(proofs[0]), best_verdict(proofs[-1])
+    if first.unit != last.unit:
+        first, last = proofs[0].verdict, proofs[-1].verdict
+    before, after = together([means(first)[0], means(last)[1]])
+    return f"Repaired: {quantity(last)} {before} → {after}"
 
 
 def agreement(profile: Profile) -> str:
@@ -232,15 +274,6 @@ def agreement(profile: Profile) -> str:
             unit = f" {profile.unit}" if profile.unit else ""
             said += f": within {number(np.nanmax(distance))}{unit} of what is expected"
     return said + (f" ({profile.source})" if profile.source else "")
-
-
-def _repaired(repair: Repair) -> str:
-    proofs = kept_proofs(repair)
-    if not proofs:
-        return "No remedy is proven" if repair.proofs else "Nothing to repair"
-    first, last = best_verdict(proofs[0]), best_verdict(proofs[-1])
-    before, after = together([mean(first.before), mean(last.after)])
-    return f"Repaired: {quantity(last)} {before} → {after}"
 
 
 def kind(result: Result) -> str:

@@ -1,0 +1,109 @@
+"""Sounding takes the depth of a deep network: why it trains badly, what repairs it, and the proof.
+
+Public names are imported when they are first used, so that the command line can answer `--help`
+without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sounding import data
+    from sounding.checkup import Checkup, checkup
+    from sounding.load import load
+    from sounding.log import log
+    from sounding.objective import Objective
+    from sounding.prove import Proof, Repair, prove, repair
+    from sounding.remedies import REMEDIES, Remedy
+    from sounding.result import NotApplicable, Profile, Result, Series
+    from sounding.rules import RULES, Finding, Rule
+    from sounding.rules.pages import explain
+    from sounding.studies import STUDIES, Study, study
+    from sounding.train import Case, Recipe, Trial
+    from sounding.verdict import Verdict, judge
+    from sounding.view import report
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sounding.checkup": ("Checkup", "checkup"),
+    "sounding.load": ("load",),
+    "sounding.log": ("log",),
+    "sounding.objective": ("Objective",),
+    "sounding.prove": ("Proof", "Repair", "prove", "repair"),
+    "sounding.remedies": ("REMEDIES", "Remedy"),
+    "sounding.result": ("NotApplicable", "Profile", "Result", "Series"),
+    "sounding.rules": ("RULES", "Finding", "Rule"),
+    "sounding.rules.pages": ("explain",),
+    "sounding.studies": ("STUDIES", "Study", "study"),
+    "sounding.train": ("Case", "Recipe", "Trial"),
+    "sounding.verdict": ("Verdict", "judge"),
+    "sounding.view": ("report",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "REMEDIES",
+    "RULES",
+    "STUDIES",
+    "Case",
+    "Checkup",
+    "Finding",
+    "NotApplicable",
+    "Objective",
+    "Profile",
+    "Proof",
+    "Recipe",
+    "Remedy",
+    "Repair",
+    "Result",
+    "Rule",
+    "Series",
+    "Study",
+    "Trial",
+    "Verdict",
+    "checkup",
+    "data",
+    "explain",
+    "judge",
+    "load",
+    "log",
+    "prove",
+    "repair",
+    "report",
+    "study",
+]
+
+
+class _Package(types.ModuleType):
+    """A package in which the function `checkup` is not hidden by its own file `checkup.py`.
+
+    Importing a submodule binds it as an attribute of its package; where a public function has the
+    same name, the function is bound.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, types.ModuleType) and _HOME.get(name) == value.__name__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "data":
+        return importlib.import_module("sounding.data")
+    if name not in _HOME:
+        raise AttributeError(f"module 'sounding' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,362 @@
+"""The command line: one public function a command; parses, calls, prints, sets the exit code.
+
+Exit codes: 0 nothing found (or proven), 1 problems found (or nothing proven), 2 wrong use. `run`
+keeps the script's own code, unless --check is given and the script itself ended well.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sounding import __version__
+
+SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+PASSED_ON = {"nargs": -1, "required": True, "type": click.UNPROCESSED}
+
+
+class _Wrong(click.ClickException):
+    """One sentence on standard error, exit code 2."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Wrong use of any kind is one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError) as error:
+            if os.environ.get("SOUNDING_DEBUG"):
+                raise
+            raise _Wrong(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sounding")
+def main() -> None:
+    """Say why a PyTorch network trains badly, repair it, and prove the repair.
+
+    \b
+    sounding run train.py --epochs 3     your script, unchanged: findings at the end
+    sounding repair train.py             tries the remedies, proves the best one
+    sounding explain SD303               what a finding means
+    """
+
+
+def _report_options(command: Any) -> Any:
+    """The options that every examining command has."""
+    options = (
+        click.option("--report", metavar="FILE.html", help="Write a self-contained HTML report."),
+        click.option("--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout)."),
+        click.option("--force", is_flag=True, help="Overwrite files that exist."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command(context_settings=SCRIPT)
+@_report_options
+@click.option("--check", is_flag=True, help="Exit with 1 if problems are found.")
+@click.option("--overhead", default=3.0, show_default=True, help="Percent of the time it may take.")
+@click.argument("target", metavar="SCRIPT [ARGS]...", **PASSED_ON)
+def run(
+    report: str | None,
+    json_: str | None,
+    force: bool,
+    check: bool,
+    overhead: float,
+    target: tuple[str, ...],
+) -> None:
+    """Run a training script, unchanged, and examine the training from within.
+
+    Everything of ours goes to standard error, once, at the end. Options before the script are ours,
+    those behind it are the script's.
+
+    Example: sounding run --report train.html train.py --epochs 3
+    """
+    if not 0 < overhead <= 100:
+        raise ValueError(f"--overhead is {overhead}; give percent of the time, above 0, at most 100")
+    _check_outputs(report, json_, force)
+    from sounding.run import run as run_script
+    from sounding.script.execute import leave_as
+
+    result, error = run_script(target, budget=overhead / 100)
+    sys.stdout.flush()
+    console = _console()
+    _show_run(console, result)
+    _write(console, result.checkup, report, json_, force)
+    code = leave_as(error)
+    if code == 0 and check and result.problems:
+        code = 1
+    sys.exit(code)
+
+
+@main.command()
+@_report_options
+@click.option("--ignore", metavar="CODES", default="", help="Rules to leave out: SD203,SD204.")
+@click.argument("case_file", metavar="CASE.py")
+def checkup(
+    report: str | None, json_: str | None, force: bool, ignore: str, case_file: str
+) -> None:
+    """Examine the `case` of a Python file on one batch.
+
+    Example: sounding checkup case.py
+    """
+    _check_outputs(report, json_, force)
+    from sounding.checkup import checkup as examine
+    from sounding.prove import first_batch, make_optimiser, seeded
+    from sounding.script.casefile import load_case
+
+    case = load_case(case_file)
+    with seeded(0):
+        model = case.build()
+        optimizer = make_optimiser(case.recipe, model.parameters())
+        codes = tuple(code.strip().upper() for code in ignore.split(",") if code.strip())
+        exam = examine(
+            model,
+            case.loss,
+            first_batch(case),
+            optimizer=optimizer,
+            ignore=codes,
+            subject=case.name,
+        )
+    _finish(exam, report, json_, force, code=1 if exam.problems else 0)
+
+
+@main.command(context_settings=SCRIPT)
+@_report_options
+@click.option("--seeds", default=5, show_default=True, help="Paired seeds of a proof.")
+@click.option("--steps", type=int, help="Optimiser steps of a run (script: 600; case: its own).")
+@click.option("--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4).")
+@click.argument("target", metavar="SCRIPT_OR_CASE [ARGS]...", **PASSED_ON)
+def repair(
+    report: str | None,
+    json_: str | None,
+    force: bool,
+    seeds: int,
+    steps: int | None,
+    jobs: int | None,
+    target: tuple[str, ...],
+) -> None:
+    """Find the fault, try the remedies with paired seeds, keep what is proven.
+
+    Takes a plain training script with its arguments, or a file that defines a `case`. No file of
+    yours is changed: a script's trials write to a scratch folder.
+
+    Example: sounding repair train.py --epochs 3
+    """
+    _check_outputs(report, json_, force)
+    from sounding.script.procedures import repair_target
+
+    with _progress() as progress:
+        result = repair_target(target, seeds=seeds, steps=steps, jobs=jobs, progress=progress)
+    solved = bool(result.kept) or not result.checkup.problems
+    _finish(result, report, json_, force, code=0 if solved else 1)
+
+
+@main.command(context_settings=SCRIPT)
+@_report_options
+@click.option("--remedy", required=True, help="Such as \"reinitialise(scheme='kaiming')\".")
+@click.option("--seeds", default=5, show_default=True, help="Paired seeds of the proof.")
+@click.option("--steps", type=int, help="Optimiser steps of a run (script: 600; case: its own).")
+@click.option("--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4).")
+@click.argument("target", metavar="SCRIPT_OR_CASE [ARGS]...", **PASSED_ON)
+def prove(
+    report: str | None,
+    json_: str | None,
+    force: bool,
+    remedy: str,
+    seeds: int,
+    steps: int | None,
+    jobs: int | None,
+    target: tuple[str, ...],
+) -> None:
+    """Judge one remedy on a script or case: with and without it, on the same seeds.
+
+    Example: sounding prove --remedy "insert_norm(kind='batch')" train.py
+    """
+    _check_outputs(report, json_, force)
+    parsed = _parse_remedy(remedy)
+    from sounding.script.procedures import prove_target
+
+    with _progress() as progress:
+        proof = prove_target(parsed, target, seeds=seeds, steps=steps, jobs=jobs, progress=progress)
+    _finish(proof, report, json_, force, code=0 if proof.verdict.outcome == "supported" else 1)
+
+
+@main.command()
+@click.argument("code")
+def explain(code: str) -> None:
+    """Print the page of a rule: what it measures, when it is wrong, what to do.
+
+    Example: sounding explain SD303
+    """
+    from sounding.rules.pages import explain as page
+
+    text = page(code)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        click.echo(text)
+
+
+@main.command(name="report")
+@click.option("--output", "-o", metavar="FILE.html", help="Where to write (default: beside the first).")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.argument("files", nargs=-1, required=True)
+def report_(output: str | None, force: bool, files: tuple[str, ...]) -> None:
+    """Make one HTML page of saved results.
+
+    Example: sounding report checkup.json -o checkup.html
+    """
+    target = output or str(Path(files[0]).with_suffix(".html"))
+    _check_outputs(target, None, force)
+    from sounding.load import load
+    from sounding.view import report as write
+
+    path = write([_reportable(load(file)) for file in files], target, overwrite=force)
+    click.echo(f"Wrote {path}", err=True)
+
+
+@main.group()
+def study() -> None:
+    """Judge a claim of the theory on this machine."""
+
+
+@study.command(name="list")
+def list_() -> None:
+    """Name the studies and what they claim."""
+    from sounding.studies import STUDIES
+
+    for name, one in STUDIES.items():
+        click.echo(f"{name}\n    {one.claim}")
+
+
+@study.command(name="run")
+@_report_options
+@click.option("--scale", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.argument("name")
+def run_study(
+    report: str | None, json_: str | None, force: bool, scale: str, name: str
+) -> None:
+    """Run one study and print its verdict.
+
+    Example: sounding study run he-2015-depth
+    """
+    _check_outputs(report, json_, force)
+    from sounding.studies import study as judge
+
+    with _progress() as progress:
+        result = judge(name, scale=scale, progress=progress)
+    supported = result.verdicts[0].outcome == "supported"
+    _finish(result, report, json_, force, code=0 if supported else 1)
+
+
+# -- what the commands share ----------------------------------------------------------------------
+
+
+def _check_outputs(report: str | None, json_: str | None, force: bool) -> None:
+    """Before anything is run: can the outputs be written?"""
+    for name in (report, json_):
+        if name is None or name == "-":
+            continue
+        path = Path(name)
+        if path.is_dir():
+            raise ValueError(f"{name} is a folder; name a file in it")
+        if path.exists() and not force:
+            raise ValueError(f"{name} exists; choose another name, or overwrite it with --force")
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent} to write {name} in")
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise ValueError(f"{name} cannot be written: no permission in its folder")
+
+
+def _parse_remedy(text: str) -> Any:
+    """A Remedy from ``name(key=value, ...)``; only literals are read, nothing is run."""
+    from sounding.remedies import REMEDIES, Remedy
+
+    try:
+        call = ast.parse(text, mode="eval").body
+        if isinstance(call, ast.Name):
+            call = ast.Call(func=call, args=[], keywords=[])
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)
+        assert not call.args
+        name = call.func.id
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, AssertionError, ValueError) as error:
+        raise ValueError(f"{text!r} is no remedy; write it as name(key='value')") from error
+    if name not in REMEDIES:
+        raise ValueError(f"no remedy is called {name!r}; there are {', '.join(REMEDIES)}")
+    touches = "architecture" if name in ("change_activation", "insert_norm") else "weights"
+    return Remedy(name=name, arguments=arguments, touches=touches)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _progress() -> Any:
+    from sounding.view.terminal import progress
+
+    return progress(_console())
+
+
+def _show_run(console: Any, result: Any) -> None:
+    from sounding.view.terminal import show
+
+    console.print()
+    if result.checkup is not None:
+        show(console, result.checkup)
+        at = ", ".join(map(str, result.examined[:5])) + (", ..." if len(result.examined) > 5 else "")
+        console.print(
+            f"{result.steps} optimiser steps seen, examined at step {at}; "
+            f"examining took {result.overhead:.1%} of the time.",
+            style="dim",
+        )
+    if result.note:
+        console.print(f"sounding: {result.note}")
+
+
+def _finish(result: Any, report: str | None, json_: str | None, force: bool, *, code: int) -> None:
+    from sounding.view.terminal import show
+
+    console = _console()
+    show(console, result)
+    _write(console, result, report, json_, force)
+    sys.exit(code)
+
+
+def _write(console: Any, result: Any, report: str | None, json_: str | None, force: bool) -> None:
+    """The files that were asked for, and what to do with them."""
+    if result is None:
+        if report or json_:
+            console.print("sounding: nothing was examined, so no file was written")
+        return
+    if report:
+        from sounding.view import report as write
+
+        console.print(f"Wrote {write([result], report, overwrite=force)}")
+    if json_ == "-":
+        click.echo(json.dumps(result.to_dict(), allow_nan=False))
+    elif json_:
+        console.print(f"Wrote {result.save(json_, overwrite=force)}")
+
+
+def _reportable(result: Any) -> Any:
+    """A saved Run is shown by its examination."""
+    return getattr(result, "checkup", result) if type(result).__name__ == "Run" else result

@@ -1,0 +1,63 @@
+"""Read a saved result back, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from sounding.checkup import Checkup
+from sounding.measure.readings import Attribution, Readings
+from sounding.prove import Proof, Repair
+from sounding.result import SCHEMA, Profile, Result, Series
+from sounding.run import Run
+from sounding.studies import Study
+from sounding.train import Trial
+from sounding.verdict import Verdict
+
+KINDS: tuple[type[Result], ...] = (
+    Attribution,
+    Checkup,
+    Profile,
+    Proof,
+    Readings,
+    Repair,
+    Run,
+    Series,
+    Study,
+    Trial,
+    Verdict,
+)
+
+
+def load(path: str | os.PathLike[str]) -> Result:
+    """The result that was saved to `path`, equal to the one that was saved.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, of another program, or of a later version.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole JSON file: truncated, or not saved here") from error
+    if not isinstance(document, dict) or "sounding" not in document:
+        raise ValueError(f"{path} is JSON, but not a result that Sounding saved")
+    if document["sounding"] != SCHEMA:
+        raise ValueError(
+            f"{path} was saved in format {document['sounding']}, this version reads {SCHEMA}; "
+            "install the version of sounding that wrote it, or a newer one"
+        )
+    data = document.get("result")
+    kind = data.get("kind") if isinstance(data, dict) else None
+    for known in KINDS:
+        if known.__name__ == kind:
+            return _read(known, data, path)
+    raise ValueError(f"{path} holds a {kind!r}, which this version does not know")
+
+
+def _read(kind: type[Result], data: dict, path: str | os.PathLike[str]) -> Result:
+    try:
+        return kind.from_dict(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
