@@ -113,12 +113,13 @@ def checkup(
     """
     _check_outputs(report, json_, force)
     from sounding.checkup import checkup as examine
-    from sounding.prove import first_batch, make_optimiser, seeded
     from sounding.script.casefile import load_case
+    from sounding.train import check_model, first_batch, make_optimiser, seeded
 
     case = load_case(case_file)
     with seeded(0):
         model = case.build()
+        check_model(model)
         optimizer = make_optimiser(case.recipe, model.parameters())
         codes = tuple(code.strip().upper() for code in ignore.split(",") if code.strip())
         exam = examine(

@@ -355,8 +355,8 @@ def loss(n: int = 5) -> Verdict:
         level=0.95,
         criterion="the interval of the paired difference lies above 0",
         seeds=tuple(range(n)),
-        before=2.303 + rng.normal(0, 0.002, n),
-        after=0.11 * np.exp(rng.normal(0, 0.2, n)),
+        before=np.log10(2.303 + rng.normal(0, 0.002, n)),  # decades: logarithms
+        after=np.log10(0.11 * np.exp(rng.normal(0, 0.2, n))),
     )
 
 
@@ -369,7 +369,7 @@ def inconclusive() -> Verdict:
         effect=0.11,
         interval=(-0.21, 0.43),
         level=0.975,
-        after=np.array([2.1, 2.3, 0.9, 2.3, math.inf]),
+        after=np.log10([2.1, 2.3, 0.9, 2.3, math.inf]),
         note="1 of 5 treated runs diverged",
     )
 

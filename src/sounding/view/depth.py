@@ -13,6 +13,8 @@ import numpy as np
 from sounding.measure.readings import Attribution, Readings
 from sounding.view.wording import number, span
 
+RESOLUTIONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
@@ -24,6 +26,7 @@ class Curve:
     expected: np.ndarray | None  # (L,)
     broken: np.ndarray  # (L,) whether NaN or Inf was found there
     backwards: bool = False  # the gradient travels from the last layer to the first
+    floor: np.ndarray | None = None  # (L,) below it are only rounding errors
 
     def factor(self, values: np.ndarray | None = None) -> float:
         """Geometric mean of the change per layer, in the direction of travel; nan if unknown."""
@@ -33,11 +36,18 @@ class Curve:
     def ends(self, values: np.ndarray | None = None) -> tuple[float, float, int]:
         """First and last drawable value in the direction of travel, and the layers between."""
         values = self.values if values is None else values
-        known = np.flatnonzero(drawable(values))
+        known = np.flatnonzero(drawable(values) & ~self.rounded())
         if not len(known):
             return math.nan, math.nan, 0
         start, end = (known[-1], known[0]) if self.backwards else (known[0], known[-1])
         return float(values[start]), float(values[end]), abs(int(end - start))
+
+    def rounded(self) -> np.ndarray:
+        """Where the values are lost in the rounding of the numbers they were computed from."""
+        if self.floor is None:
+            return np.zeros(len(self.values), dtype=bool)
+        with np.errstate(invalid="ignore"):
+            return drawable(self.values) & (self.values < self.floor)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +83,7 @@ def depth(readings: Readings) -> Depth:
             error=signal.spread_error[path],
             expected=theory.spread if theory else None,
             broken=np.isin(path, signal.nonfinite),
+            floor=_resolution(readings.dtype) * signal.rms[path],
         ),
     ]
     if gradients is not None:
@@ -93,6 +104,11 @@ def depth(readings: Readings) -> Depth:
         backward=readings.backward,
         source=theory.source if theory else "",
     )
+
+
+def _resolution(dtype: str) -> float:
+    """Twice the distance from 1 to the next number; a rounding error is a sixth of that."""
+    return 2 * RESOLUTIONS.get(dtype.removeprefix("torch."), 0.0)
 
 
 def drawable(values: np.ndarray) -> np.ndarray:
@@ -137,7 +153,7 @@ def finding(chart: Depth) -> str:
     ]
     if not said:
         return caption(chart)
-    return "Each layer multiplies " + ", and on the way back ".join(said) + "." + _broken(chart)
+    return "Each layer multiplies " + ", and on the way back ".join(said) + "." + caveats(chart)
 
 
 def _multiplied(curve: Curve) -> str:
@@ -153,13 +169,15 @@ def caption(chart: Depth) -> str:
         clauses = [trend(c) for c in chart.travelling(backwards=backwards)]
         if clauses:
             ways.append(f"{word}, {'; '.join(clauses)}.")
-    return " ".join(ways) + _broken(chart)
+    return " ".join(ways) + caveats(chart)
 
 
-def _broken(chart: Depth) -> str:
-    """Where NaN or Inf was met, as a sentence after others; '' where it was not."""
+def caveats(chart: Depth) -> str:
+    """Where NaN, Inf or nothing but rounding was met, as sentences after others."""
+    rounded = [chart.layers[k] for c in chart.curves for k in np.flatnonzero(c.rounded())]
+    said = f" From {rounded[0]} on the spread is lost in rounding." if rounded else ""
     broken = [name for k, name in enumerate(chart.layers) if any(c.broken[k] for c in chart.curves)]
-    return f" NaN or Inf at {span(broken)}." if broken else ""
+    return said + (f" NaN or Inf at {span(broken)}." if broken else "")
 
 
 def sums(attribution: Attribution) -> dict[str, float]:

@@ -12,6 +12,7 @@ from sounding.checkup import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
+from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import wording
@@ -52,6 +53,13 @@ def _(result: Checkup, ax: Any = None) -> Any:
 
 
 @plot.register
+def _(result: Run, ax: Any = None) -> Any:
+    if result.checkup is None:
+        raise TypeError(f"no figure for this Run: {result.note or 'no training was seen'}")
+    return plot(result.checkup, ax)
+
+
+@plot.register
 def _(result: Readings, ax: Any = None) -> Any:
     chart = depth(result)
     ax = _axis(ax)
@@ -84,7 +92,7 @@ def _(result: Attribution, ax: Any = None) -> Any:
     ax.axhline(0, color="grey", lw=0.8)
     _name_layers(ax, result.layers)
     ax.set_ylabel("natural log of the gain")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -93,7 +101,8 @@ def _(result: Profile, ax: Any = None) -> Any:
     ax = _axis(ax)
     at = np.arange(len(result.layers)) + 1
     if result.expected is not None:
-        ax.plot(at, result.expected, "k--", lw=1, label=f"expected ({result.source})")
+        label = f"expected ({result.source})" if result.source else "expected"
+        ax.hlines(result.expected, at - 0.3, at + 0.3, "k", "--", lw=1, label=label)
     error = 2 * np.nan_to_num(result.error)
     colour, mark = CURVES["rms"]
     ax.errorbar(at, result.values, error, fmt=mark, color=colour, label="measured, ± 2 errors")
@@ -115,17 +124,21 @@ def _(result: Series, ax: Any = None) -> Any:
 @plot.register
 def _(result: Verdict, ax: Any = None) -> Any:
     ax = _axis(ax)
-    rows = np.arange(min(len(result.before), len(result.after)))
-    for row in rows:
-        ax.plot([result.before[row], result.after[row]], [row, row], color="grey", lw=0.8)
-    before, after = result.before[: len(rows)], result.after[: len(rows)]
+    before, after = wording.outcomes(result)
+    rows = np.arange(min(len(before), len(after)))
+    before, after = before[: len(rows)], after[: len(rows)]
+    ax.hlines(rows, before, after, color="grey", lw=0.8)
     ax.plot(before, rows, "o", mfc="white", color=UNTREATED, label="untreated")
     ax.plot(after, rows, "o", color=TREATED, label="treated")
     ax.set_yticks(rows, [f"seed {seed}" for seed in result.seeds[: len(rows)]])
     ax.invert_yaxis()
     ax.set_xlabel(wording.quantity(result))
+    if result.unit.startswith(wording.DECADES):
+        ax.set_xscale("log")
+    if np.isfinite(result.effect):
+        _interval(result, ax)
     ax.set_title(wording.judged(result, "→"), loc="left", wrap=True, fontsize="medium")
-    ax.legend(frameon=False)
+    ax.legend(loc="center")
     return ax
 
 
@@ -164,6 +177,18 @@ def _(result: Study, ax: Any = None) -> Any:
         plot(profile, ax)
     ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
+
+
+def _interval(verdict: Verdict, ax: Any) -> None:
+    """The mean difference with its interval, on an axis of its own below the pairs."""
+    below = ax.inset_axes((0, -0.5, 1, 0.1))
+    low, high = verdict.interval
+    below.plot([low, high], [0, 0], "k-", lw=2)
+    below.plot([verdict.effect], [0], "ko")
+    below.axvline(0, color="grey", lw=0.8)
+    below.set_yticks([])
+    said = f"mean difference, {verdict.unit}, {wording.percent(verdict.level)} interval"
+    below.set_title(said, loc="left", fontsize="small")
 
 
 def _axis(ax: Any) -> Any:

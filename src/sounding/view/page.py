@@ -19,13 +19,15 @@ from sounding.checkup import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series, write_text
+from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import tables, wording
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
 from sounding.view.svg_arms import losses_svg, paired_svg
-from sounding.view.svg_depth import attribution_svg, depth_svg
+from sounding.view.svg_depth import depth_svg
+from sounding.view.svg_parts import attribution_svg
 from sounding.view.svg_profile import profile_svg, series_svg
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -106,6 +108,13 @@ def _section(result: Result, key: str, level: int, *, interactive: bool) -> Mark
 @_section.register
 def _(result: Checkup, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("checkup.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Run, key: str, level: int, *, interactive: bool) -> Markup:
+    if result.checkup is None:
+        return _body("other.html", result, key, level, interactive=interactive)
+    return _section(result.checkup, key, level, interactive=interactive)
 
 
 @_section.register

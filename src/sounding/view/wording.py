@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -81,16 +82,24 @@ def span(layers: Sequence[str], *, most: int = 3) -> str:
 
 
 def compared(finding: Finding) -> list[tuple[str, str, str]]:
-    """Rows (quantity, measured, expected) of a finding; '' where there is no such number."""
-    names = dict.fromkeys([*finding.measured, *finding.expected])
+    """Rows (quantity, measured, expected) of a finding; '' where there is no such number.
+
+    A number called `x_error` is the error of `x` and stands behind it.
+    """
+    every = dict.fromkeys([*finding.measured, *finding.expected])
+    names = [n for n in every if not (n.endswith("_error") and n.removesuffix("_error") in every)]
     return [
-        (
-            name,
-            number(finding.measured[name]) if name in finding.measured else "",
-            number(finding.expected[name]) if name in finding.expected else "",
-        )
+        (name.replace("_", " "), _valued(finding.measured, name), _valued(finding.expected, name))
         for name in names
     ]
+
+
+def _valued(values: dict[str, float], name: str) -> str:
+    """'0.334 ± 0.0037', without an error where there is none."""
+    if name not in values:
+        return ""
+    error = values.get(f"{name}_error")
+    return number(values[name]) + (f" ± {error:.2g}" if error is not None else "")
 
 
 def folded(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:
@@ -225,7 +234,8 @@ def headline(result: Result) -> str:
 @headline.register
 def _(result: Checkup) -> str:
     found = " and ".join(_severities(result))
-    where = PurePath(result.subject).name or result.readings.model
+    script = re.match(r".*?\.py(?=\s|$)", result.subject)  # without its arguments
+    where = PurePath(script[0] if script else result.subject).name or result.readings.model
     return f"{found} in {where}" if found else summary(result).split(".")[0]
 
 

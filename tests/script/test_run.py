@@ -1,0 +1,197 @@
+"""`sounding run`: the script's numbers, output, exit code, exceptions and signals stay as they were.
+
+The oracle is the same script under plain Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+
+TRAIN = """
+import hashlib, sys, torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 16)
+        self.norm = nn.BatchNorm1d(16)
+    def forward(self, x):
+        return x + nn.functional.dropout(torch.relu_(self.norm(self.layer(x))), 0.2, self.training)
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 16), Block(), Block(), nn.Linear(16, 3))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
+for step in range(30):
+    rows = torch.randperm(64)[:32]
+    loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters()))
+print(digest.hexdigest(), torch.rand(1).item(), sys.argv[1:], __name__)
+"""
+
+
+def call(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *args]
+    return subprocess.run(
+        command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return call("-m", "sounding", "run", *args, cwd=cwd)
+
+
+def write(folder: Path, text: str, name: str = "train.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_weights_random_numbers_arguments_and_output_are_bit_identical(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN)
+    arguments = ["--report", "x", "-m", "--lr=3", "--", "-h"]
+    plain = call("train.py", *arguments, cwd=tmp_path)
+    watched = run("--overhead", "100", "train.py", *arguments, cwd=tmp_path)
+    assert plain.returncode == watched.returncode == 0
+    assert watched.stdout == plain.stdout
+    assert plain.stderr == ""
+    assert "examined at step 0, " in watched.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["train.py"]
+
+
+def test_a_module_runs_as_with_python_m(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    write(tmp_path / "package", "", "__init__.py")
+    write(tmp_path / "package", TRAIN, "train.py")
+    plain = call("-m", "package.train", "a", cwd=tmp_path)
+    watched = run("-m", "package.train", "a", cwd=tmp_path)
+    assert watched.stdout == plain.stdout
+    assert watched.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("sys.exit(3)", 3), ("sys.exit('no data')", 1), ("sys.exit()", 0), ("1 / 0", 1)],
+)
+def test_the_scripts_end_stays_its_own(tmp_path: Path, line: str, code: int) -> None:
+    write(tmp_path, TRAIN + f"\n{line}\n")
+    plain = call("train.py", cwd=tmp_path)
+    watched = run("--check", "train.py", cwd=tmp_path)
+    assert plain.returncode == watched.returncode == code
+    assert watched.stdout == plain.stdout
+    last = plain.stderr.strip().splitlines()[-1:]
+    assert all(text in watched.stderr for text in last)
+    assert "runpy" not in watched.stderr
+    assert "sounding/script" not in watched.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_end_it_as_they_end_the_script(tmp_path: Path, number: int) -> None:
+    text = TRAIN + "\nimport time\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    write(tmp_path, text)
+    codes = []
+    for command in (["train.py"], ["-m", "sounding", "run", "train.py"]):
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=ENV,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        while "ready" not in process.stdout.readline():
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        codes.append(process.returncode)
+        if number == signal.SIGINT:
+            assert "KeyboardInterrupt" in errors
+    assert codes == [-number, -number]
+
+
+SICK = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+layers = [nn.Linear(8, 32), nn.ReLU()]
+for _ in range(20):
+    layers += [nn.Linear(32, 32), nn.ReLU()]
+model = nn.Sequential(*layers, nn.Linear(32, 3))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
+for step in range(40):
+    loss = nn.functional.cross_entropy(model(x), y)
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+"""
+
+
+def test_a_sick_script_is_named_with_its_line_and_check_sets_the_code(tmp_path: Path) -> None:
+    write(tmp_path, SICK)
+    assert run("train.py", cwd=tmp_path).returncode == 0
+    result = run("--check", "--json", "out.json", "train.py", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "SD303" in result.stderr
+    first = json.loads((tmp_path / "out.json").read_text())["result"]["findings"][0]
+    assert first["code"] == "SD303"
+    assert first["source"] == "train.py:7"
+    assert first["expected"]["variance_x_fan_in"] == pytest.approx(2.0)
+    assert first["measured"]["variance_x_fan_in"] == pytest.approx(1 / 3, rel=0.05)
+    # The mean factor a layer is sqrt(6) by theory; 20 layers of width 32 scatter around it.
+    assert first["measured"]["factor_per_layer"] == pytest.approx(6**-0.5, rel=0.15)
+
+
+def test_json_to_standard_output_is_one_document_after_the_scripts_own(tmp_path: Path) -> None:
+    write(tmp_path, SICK + "print('the end')")
+    result = run("--json", "-", "train.py", cwd=tmp_path)
+    own, document = result.stdout.split("\n", 1)
+    assert own == "the end"
+    assert json.loads(document)["findings"][0]["code"] == "SD303"
+
+
+def test_a_script_without_training_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "print('hello')")
+    result = run("train.py", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "hello\n")
+    assert "no optimiser step was seen" in result.stderr
+
+
+def test_a_loop_with_two_models_accumulation_and_a_closure_is_survived(tmp_path: Path) -> None:
+    text = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+a, b = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+one = torch.optim.Adam(a.parameters()); two = torch.optim.SGD(b.parameters(), lr=.1)
+three = torch.optim.LBFGS(b.parameters(), max_iter=3)
+x = torch.randn(32, 4)
+for step in range(6):
+    for part in x.split(8):
+        b(a(part)).pow(2).mean().backward()
+    one.step(); two.step(); one.zero_grad(); two.zero_grad(set_to_none=False)
+    def closure():
+        three.zero_grad()
+        loss = b(x).pow(2).mean()
+        loss.backward()
+        return loss
+    three.step(closure)
+print(sum(p.sum().item() for p in b.parameters()))
+"""
+    write(tmp_path, text)
+    watched = run("--overhead", "100", "train.py", cwd=tmp_path)
+    assert watched.stdout == call("train.py", cwd=tmp_path).stdout
+    assert "observer failed" not in watched.stderr
