@@ -1,4 +1,4 @@
-"""Batches: every sample once an epoch, the same ones for the same seed, nobody else's randomness."""
+"""Batches: every sample once an epoch, the same for the same seed, and nobody else's randomness."""
 
 import itertools
 

@@ -38,7 +38,7 @@ def test_a_good_batch_passes_and_leaves_no_trace():
 def test_a_bad_batch_leaves_no_trace_either():
     model = _net()
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    with pytest.raises(ValueError, match="label 9"):
+    with pytest.raises(ValueError, match=r"label \d is out"):
         check_batch(model, LOSS, (X, Y + 7))  # the batch norm has seen the batch by then
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
@@ -47,7 +47,7 @@ def test_a_bad_batch_leaves_no_trace_either():
     ("batch", "words"),
     [
         ((X[:, :7], Y), r"input float32 \(16, 7\), target int64 \(16,\)\): mat1 and mat2 shapes"),
-        ((X, Y + 7), "label 9 is out of range .* widen the last layer"),
+        ((X, Y + 7), r"label \d is out of range .* widen the last layer"),
         ((X, Y - 1), "label -1 is out of range"),
         ((X, Y[:5]), "Expected input batch_size"),
         ((X.double(), Y), r"convert the input: \.to\(torch\.float32\)"),
@@ -55,7 +55,10 @@ def test_a_bad_batch_leaves_no_trace_either():
         ((X.to("meta"), Y), r"the input of the batch is on meta, but the network on cpu"),
         ((X, Y, Y), "a batch must be a pair"),
         ((X.index_fill(1, torch.tensor([2]), torch.nan), Y), r"input .* NaN in 16 of 128 .*16 sam"),
-        ((X.masked_fill(X == X.max(), torch.inf), Y), r"infinity in 1 of 128 numbers \(1 samples"),
+        (
+            (X.index_put((torch.tensor(0), torch.tensor(1)), torch.tensor(torch.inf)), Y),
+            r"infinity in 1 of 128 numbers \(1 samples",
+        ),
     ],
 )
 def test_the_cause_is_named(batch, words):
@@ -73,7 +76,10 @@ def test_an_index_beyond_the_embedding_is_named():
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
-        (lambda o, t: functional.cross_entropy(o, t, reduction="none"), r"shape \(16,\).*reduction"),
+        (
+            lambda o, t: functional.cross_entropy(o, t, reduction="none"),
+            r"shape \(16,\).*reduction",
+        ),
         (lambda o, t: functional.cross_entropy(o.detach(), t), "does not depend on any trainable"),
         (lambda o, t: 1.0, "the loss is a float"),
     ],
@@ -85,7 +91,7 @@ def test_a_loss_that_is_no_scalar_is_named(loss, words):
 
 def test_models_without_anything_to_train():
     frozen = nn.Linear(2, 2).requires_grad_(False)
-    with pytest.raises(ValueError, match="ReLU has no parameters.*nn.ModuleList"):
+    with pytest.raises(ValueError, match=r"ReLU has no parameters.*nn\.ModuleList"):
         check_model(nn.ReLU())
     with pytest.raises(ValueError, match="all 2 parameters of Linear are frozen"):
         check_model(frozen)

@@ -47,7 +47,9 @@ def test_losses_of_gradient_descent_on_linear_regression_have_the_closed_form(re
     x, y = (t.numpy() for t in regression)
     hessian, lr, steps = 2 / N * x.T @ x, 0.05, 60
     best = np.linalg.solve(hessian, 2 / N * x.T @ y.ravel())
-    case = Case(_linear, functional.mse_loss, regression, Recipe(lr=lr, batch_size=None, steps=steps))
+    case = Case(
+        _linear, functional.mse_loss, regression, Recipe(lr=lr, batch_size=None, steps=steps)
+    )
     values, vectors = np.linalg.eigh(hessian)
     offset = vectors.T @ (_start(7) - best)
     expected = [
@@ -95,7 +97,7 @@ def test_adam_moves_by_the_learning_rate_at_first(regression):
 
 
 def test_accuracy_is_the_mean_over_the_last_tenth_of_the_steps():
-    outputs = [torch.eye(3)[[0, 1, 2, k]] for k in (0, 1, 2, 0, 1, 2, 0, 1, 2, 0)]  # per step
+    right = torch.eye(3)[[0, 1, 2, 0]]
     target = torch.tensor([0, 1, 2, -100])  # the last one is left out of loss and accuracy
     steps = iter(range(20))
 
@@ -105,11 +107,15 @@ def test_accuracy_is_the_mean_over_the_last_tenth_of_the_steps():
             self.scale = nn.Parameter(torch.ones(()))
 
         def forward(self, x):
-            wrong = next(steps) < 18  # right at the last two of twenty steps, so from 18 on
-            return self.scale * (outputs[0].roll(1, 1) if wrong else outputs[0])
+            return self.scale * (right if next(steps) >= 18 else right.roll(1, 1))
 
-    case = Case(Fixed, functional.cross_entropy, [(torch.zeros(4, 1), target)], Recipe(lr=1e-9, steps=20))
+    batches, recipe = [(torch.zeros(4, 1), target)], Recipe(lr=1e-9, steps=20)
+    case = Case(Fixed, functional.cross_entropy, batches, recipe)
     assert train(case, 0).metrics == {"accuracy": 1.0}
+    steps = iter(range(1, 21))  # one step more is right than the last tenth holds
+    assert train(case, 0).metrics == {"accuracy": 1.0}
+    steps = iter(range(-1, 19))  # one less
+    assert train(case, 0).metrics == {"accuracy": 0.5}
 
 
 def test_final_loss_is_the_mean_over_the_last_tenth(regression):
@@ -250,7 +256,9 @@ def test_nan_in_a_later_batch_is_blamed_on_the_data():
     good, bad = torch.ones(4, 2), torch.full((4, 2), torch.nan)
     batches = [(good, good[:, :1]), (bad, good[:, :1])]
     with pytest.raises(ValueError, match="the batch of step 1 holds NaN"):
-        train(Case(lambda: nn.Linear(2, 1), functional.mse_loss, batches, Recipe(lr=0.1, steps=30)), 0)
+        train(
+            Case(lambda: nn.Linear(2, 1), functional.mse_loss, batches, Recipe(lr=0.1, steps=30)), 0
+        )
 
 
 def test_a_wrong_batch_in_the_middle_is_named_with_its_step():
@@ -309,7 +317,7 @@ def test_metrics_are_measured_in_eval_mode_after_the_last_step(regression):
     def metric(model):
         assert not model.training
         assert not torch.is_grad_enabled()
-        return {"first weight": float(model[0].weight[0, 0])}
+        return {"first weight": model[0].weight[0, 0].item()}
 
     models = []
 
@@ -318,7 +326,7 @@ def test_metrics_are_measured_in_eval_mode_after_the_last_step(regression):
         return models[-1]
 
     trial = train(_noisy_case(regression).replace(build=build, metric=metric), 0)
-    assert trial.metrics == {"first weight": float(models[0][0].weight[0, 0])}
+    assert trial.metrics == {"first weight": models[0][0].weight[0, 0].item()}
 
 
 def test_on_step_hears_of_every_step(regression):

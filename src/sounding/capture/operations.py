@@ -6,9 +6,13 @@ from typing import Any
 
 import torch
 
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
 # Weighted operations: position of the weight and of the bias among the arguments.
 WEIGHTED = {
     "linear": (1, 2),
+    "bilinear": (2, 3),
     "conv1d": (1, 2),
     "conv2d": (1, 2),
     "conv3d": (1, 2),
@@ -18,7 +22,18 @@ WEIGHTED = {
     "embedding": (1, None),
     "embedding_bag": (1, None),
 }
-PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "einsum"}
+PRODUCTS = {"matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv", "addmv"}
+RECURRENT = {
+    "lstm",
+    "gru",
+    "rnn_tanh",
+    "rnn_relu",
+    "lstm_cell",
+    "gru_cell",
+    "rnn_tanh_cell",
+    "rnn_relu_cell",
+}
+OPENED = {"multi_head_attention_forward"}  # written in Python: what they call is seen instead
 
 # Activations by torch's function name; the values are names known to sounding.theory.
 ACTIVATIONS = {
@@ -34,6 +49,7 @@ ACTIVATIONS = {
     "mish": "mish",
     "softplus": "softplus",
     "sigmoid": "sigmoid",
+    "special_expit": "sigmoid",
     "tanh": "tanh",
     "hardtanh": "hardtanh",
     "relu6": "relu6",
@@ -44,6 +60,7 @@ ACTIVATIONS = {
     "erf": "erf",
 }
 RECTIFIERS = {"relu", "relu6"}  # exactly zero on a half line, so a unit can be dead
+GATES = {"sigmoid": "silu", "hardsigmoid": "hardswish"}  # phi(x) x is an activation of its own
 
 NORMALISATIONS = {
     "batch_norm",
@@ -54,127 +71,121 @@ NORMALISATIONS = {
     "local_response_norm",
     "normalize",
 }
-ADDITIONS = {"add", "__add__", "__radd__", "__iadd__"}
+ADDITIONS = {"add"}
+PRODUCT = {"mul", "multiply"}
 ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
+LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 
 # The same numbers in another shape or type: the call before them made these values.
-PASSING = {
-    "view",
-    "reshape",
-    "flatten",
-    "unflatten",
-    "permute",
-    "transpose",
-    "t",
-    "swapaxes",
-    "swapdims",
-    "movedim",
-    "unsqueeze",
-    "squeeze",
-    "contiguous",
-    "clone",
-    "to",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "type",
-    "type_as",
-    "cpu",
-    "cuda",
-    "view_as",
-    "reshape_as",
-    "detach",
-    "requires_grad_",
-    "channel_shuffle",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "__get__",
+PASSING = set(
+    "view reshape flatten unflatten ravel permute transpose t swapaxes swapdims movedim moveaxis "
+    "unsqueeze squeeze contiguous clone to float double half bfloat16 type type_as cpu cuda "
+    "view_as reshape_as detach requires_grad channel_shuffle pixel_shuffle pixel_unshuffle "
+    "view_as_real view_as_complex resolve_conj alias rename as_subclass refine_names get".split()
+)
+DROPOUTS = {
+    "dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "feature_dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
 }
-DROPOUTS = {"dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d"}
+FRESH = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"}
 
-# Questions about a tensor, answered without making one: nothing to record.
-QUESTIONS = {
-    "size",
-    "dim",
-    "numel",
-    "is_contiguous",
-    "stride",
-    "ndimension",
-    "element_size",
-    "data_ptr",
-    "register_hook",
-    "__len__",
-    "__bool__",
-    "item",
-    "tolist",
-    "is_floating_point",
-    "is_complex",
-    "__repr__",
-    "__format__",
-    "backward",
-}
+# Questions about a tensor and switches: no numbers are made, nothing is recorded.
+QUESTIONS = set(
+    "size dim numel nelement is_contiguous stride ndimension element_size data_ptr register_hook "
+    "storage_offset len bool item tolist is_floating_point is_complex is_signed repr format "
+    "backward set hash iter contains retain_grad _set_grad_enabled set_grad_enabled is_tensor "
+    "get_device is_nonzero equal is_same_size _is_view is_inference numpy".split()
+)
+
+_DUNDERS = {"matmul", "add", "sub", "mul", "truediv", "pow", "floordiv", "mod", "and", "or", "xor"}
+_WORDS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul"}
 
 
-def base_name(name: str) -> str:
-    """The operation behind its in-place form: ``relu_`` is a relu, ``__iadd__`` an addition."""
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+def canonical(name: str) -> str:
+    """The operation behind its spellings: ``relu_`` is relu, ``__iadd__`` and ``__radd__`` add."""
+    if name.startswith("__") and name.endswith("__"):
+        name = name[2:-2]
+        if name[:1] in ("i", "r") and name[1:] in _DUNDERS:
+            name = name[1:]
+    elif name.endswith("_"):
+        name = name[:-1]
+    return _WORDS.get(name, name)
 
 
-def activation_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+def is_loss(name: str) -> bool:
+    """Whether torch calls this a loss."""
+    return name in LOSSES or name.endswith("_loss")
+
+
+def activation_of(name: str, args: Args, kwargs: Kwargs) -> str | None:
     """The theory's name of an activation, ``None`` for everything else."""
     if name in ("clamp", "clamp_min", "clip"):
         low = kwargs.get("min", args[1] if len(args) > 1 else None)
         high = kwargs.get("max", args[2] if len(args) > 2 else None)
         return "relu" if high is None and isinstance(low, int | float) and low == 0 else None
-    if name == "hardtanh" and _value("min_val", 1, -1.0, args, kwargs) == 0.0:
-        return "relu6" if _value("max_val", 2, 1.0, args, kwargs) == 6.0 else "hardtanh"
+    if name == "threshold":
+        both = argument("threshold", 1, None, args, kwargs), argument("value", 2, None, args, kwargs)
+        return "relu" if both == (0, 0) else None
+    if name == "hardtanh" and _number("min_val", 1, -1.0, args, kwargs) == 0.0:
+        return "relu6" if _number("max_val", 2, 1.0, args, kwargs) == 6.0 else "hardtanh"
     if name == "gelu" and kwargs.get("approximate") == "tanh":
         return "gelu_tanh"
+    if name == "softplus" and _number("beta", 1, 1.0, args, kwargs) != 1.0:
+        return None  # another function, which the theory does not know
     return ACTIVATIONS.get(name)
 
 
-def activation_arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
+def activation_arguments(name: str, args: Args, kwargs: Kwargs) -> dict[str, float]:
     """The numbers that shape the activation, under the theory's parameter names."""
     if name == "leaky_relu":
-        return {"slope": _value("negative_slope", 1, 0.01, args, kwargs)}
+        return {"slope": _number("negative_slope", 1, 0.01, args, kwargs)}
     if name == "rrelu":
-        low = _value("lower", 1, 1 / 8, args, kwargs)
-        return {"slope": (low + _value("upper", 2, 1 / 3, args, kwargs)) / 2}
+        low = _number("lower", 1, 1 / 8, args, kwargs)
+        return {"slope": (low + _number("upper", 2, 1 / 3, args, kwargs)) / 2}
     if name == "prelu":
-        weight = args[1] if len(args) > 1 else kwargs["weight"]
+        weight = argument("weight", 1, None, args, kwargs)
         return {"slope": float(weight.detach().float().mean())}
     if name == "hardtanh":
-        low, high = _value("min_val", 1, -1.0, args, kwargs), _value("max_val", 2, 1.0, args, kwargs)
+        low = _number("min_val", 1, -1.0, args, kwargs)
+        high = _number("max_val", 2, 1.0, args, kwargs)
         return {} if (low, high) == (0.0, 6.0) else {"low": low, "high": high}
     if name in ("elu", "celu"):
-        return {"alpha": _value("alpha", 1, 1.0, args, kwargs)}
+        return {"alpha": _number("alpha", 1, 1.0, args, kwargs)}
     return {}
 
 
-def passes(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def passes(name: str, args: Args, kwargs: Kwargs) -> bool:
     """Whether the output holds the values of the first argument, only arranged otherwise."""
     if name in DROPOUTS:
-        probability = _value("p", 1, 0.5, args, kwargs)
-        training = kwargs.get("training", args[2] if len(args) > 2 else True)
-        return probability == 0 or not training
+        probability = _number("p", 1, 0.5, args, kwargs)
+        return probability == 0 or not argument("training", 2, True, args, kwargs)
     return name in PASSING
 
 
-def weight_of(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The weight and bias tensors of a weighted operation."""
-    where, where_bias = WEIGHTED[name]
-    weight = args[where] if len(args) > where else kwargs.get("weight")
-    bias = kwargs.get("bias")
-    if where_bias is not None and len(args) > where_bias:
-        bias = args[where_bias]
-    return weight, bias
+def in_place(function: Any, args: Args, kwargs: Kwargs) -> bool:
+    """Whether the call writes its result into its first argument."""
+    name = getattr(function, "__name__", "")
+    if name == "__setitem__" or (name.startswith("__i") and canonical(name) in _WORDS | _BARE):
+        return True
+    plain = name.endswith("_") and not name.endswith("__")
+    return plain or bool(kwargs.get("inplace"))
 
 
-def _value(
-    key: str, position: int, default: float, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> float:
-    value = kwargs.get(key, args[position] if len(args) > position else default)
+_BARE = dict.fromkeys(_DUNDERS)
+
+
+def argument(key: str, position: int, default: Any, args: Args, kwargs: Kwargs) -> Any:
+    """An argument that may be given by position or by name."""
+    return kwargs.get(key, args[position] if len(args) > position else default)
+
+
+def _number(key: str, position: int, default: float, args: Args, kwargs: Kwargs) -> float:
+    value = argument(key, position, default, args, kwargs)
+    if isinstance(value, torch.Tensor):
+        value = value.detach().float().mean()
     return float(default if value is None else value)

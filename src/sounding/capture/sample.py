@@ -1,65 +1,159 @@
-"""Reduce a tensor inside a hook: its exact norm, and a small copy to be reduced later.
+"""Reduce a tensor where it appears: exact norms of its rows, and a small copy for later.
 
 A tensor that is kept and reduced later is wrong under in-place operations and costs memory. So a
-hook takes the exact 2-norm of the whole (which also shows any NaN or Inf) and copies at most
-ROWS x FEATURES values; everything else is computed from the copies, at once, at the end.
+hook copies small tensors whole; of larger ones it takes the exact 2-norm of every row (which also
+shows any NaN or Inf) and copies at most ROWS x FEATURES values. The rest is computed from these,
+for many tensors at once, at the end.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
 ROWS = 32  # samples of the batch: standard errors over them are known to 1/sqrt(2 * 31) = 13 %
 FEATURES = 128  # values a sample: with ROWS 4,096 values, 16 kB a tensor whatever its size
+WHOLE = ROWS * FEATURES  # a tensor up to this size is copied as it is
+SAFE = (1e-15, 1e18)  # norms in single precision between which no square under- or overflows
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Reduced:
-    """A tensor, reduced: B rows in all, of which R are in the sample."""
+    """What is left of a tensor of B rows with F features each (a row is a sample of the batch)."""
 
-    numel: int
     rows: int  # B
-    norm: torch.Tensor | float  # exact 2-norm over all entries
-    sample: torch.Tensor | None  # (R, F)
+    features: int  # F
+    norms: torch.Tensor | None  # (B,) exact 2-norms of the rows; None where `sample` is the whole
+    sample: torch.Tensor | None  # (R, at most F); (B, F) where `norms` is None
+
+    @property
+    def numel(self) -> int:
+        """Entries of the tensor."""
+        return self.rows * self.features
 
 
 def reduce(tensor: torch.Tensor, *, sampled: bool = True) -> Reduced:
-    """Norm and sample of a floating-point tensor; the first dimension is the batch's.
+    """The norms of the rows and a sample; the first dimension counts the rows.
 
-    Costs one pass over the tensor and a copy of 16 kB.
+    Complex entries are read as two real features each. Costs one pass over the tensor, and at
+    most 16 kB that stay.
     """
-    tensor = tensor.detach()
-    rows = tensor.shape[0] if tensor.dim() else 1
-    return Reduced(tensor.numel(), rows, norm(tensor), sample(tensor) if sampled else None)
-
-
-def norm(tensor: torch.Tensor) -> torch.Tensor | float:
-    """The 2-norm, not fooled by overflow or underflow of squares in single precision.
-
-    On the CPU a number; elsewhere a tensor, so that nothing waits for the device.
-    """
-    if tensor.is_sparse:
-        tensor = tensor.coalesce().values()
-    if tensor.device.type != "cpu":
-        wide = torch.float32 if tensor.device.type == "mps" else torch.float64
-        return torch.linalg.vector_norm(tensor, dtype=wide)
-    if tensor.dtype in (torch.float16, torch.bfloat16):
-        tensor = tensor.float()
-    value = float(torch.linalg.vector_norm(tensor))
-    # Squares underflow below 1e-19 an entry and overflow above 1e19: look again in double.
-    if not 1e-15 < value < 1e18 and tensor.numel():
-        value = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-    return value
+    tensor = dense(tensor.detach())
+    if tensor.dim() < 2:
+        tensor = tensor.reshape(-1, 1)
+    rows = tensor.shape[0]
+    features = tensor.numel() // rows if rows else 0
+    if rows * features <= WHOLE:
+        return Reduced(rows, features, None, _copied(tensor.flatten(1)))
+    view = _as_rows(tensor)
+    norms = row_norms(tensor if view is None else view)
+    return Reduced(rows, features, norms, _sample(tensor, view) if sampled else None)
 
 
 def sample(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of at most ROWS evenly spaced rows and FEATURES evenly spaced entries of each."""
+    tensor = dense(tensor.detach())
     if tensor.dim() < 2:
         tensor = tensor.reshape(-1, 1)
-    rows = tensor[:: -(-tensor.shape[0] // ROWS) or 1].flatten(1)
-    return rows[:, :: _odd_stride(rows.shape[1])].float().clone()
+    return _sample(tensor, _as_rows(tensor))
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers as a strided, real tensor: the entries that a sparse one holds."""
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    return tensor
+
+
+# -- norms ------------------------------------------------------------------------------------
+
+
+def row_norms(tensor: torch.Tensor) -> torch.Tensor:
+    """(B,) 2-norms over all but the first dimension, not fooled by under- or overflow of squares.
+
+    On the CPU in the tensor's own precision, and again in double where that was not safe;
+    elsewhere in double at once, so that nothing waits for the device.
+    """
+    return _safe_norm(tensor, tuple(range(1, tensor.dim())))
+
+
+def norm(tensor: torch.Tensor) -> torch.Tensor:
+    """() the 2-norm over all entries, with the same care."""
+    return _safe_norm(dense(tensor.detach()), None)
+
+
+def _safe_norm(tensor: torch.Tensor, dims: tuple[int, ...] | None) -> torch.Tensor:
+    if tensor.device.type != "cpu":
+        return torch.linalg.vector_norm(tensor, dim=dims, dtype=_widest(tensor))
+    found = torch.linalg.vector_norm(tensor, dim=dims, dtype=_at_least_single(tensor))
+    if found.dtype == torch.float64 or not found.numel():
+        return found
+    if not SAFE[0] < float(found.numpy().max()) < SAFE[1]:
+        return torch.linalg.vector_norm(tensor, dim=dims, dtype=torch.float64)
+    return found
+
+
+def norms(tensors: list[torch.Tensor]) -> list[float]:
+    """The 2-norm of each tensor, exact; waits once for each device, not once for each tensor."""
+    return [float(value) for value in gathered([norm(tensor) for tensor in tensors])]
+
+
+def gathered(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same tensors on the CPU; those on another device cross in one transfer each dtype."""
+    found = list(tensors)
+    away: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        if tensor.device.type != "cpu":
+            away.setdefault((tensor.device, tensor.dtype), []).append(i)
+    for indices in away.values():
+        flat = torch.cat([tensors[i].reshape(-1) for i in indices]).cpu()
+        parts = flat.split([tensors[i].numel() for i in indices])
+        for i, part in zip(indices, parts, strict=True):
+            found[i] = part.view(tensors[i].shape)
+    return found
+
+
+def _at_least_single(tensor: torch.Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _widest(tensor: torch.Tensor) -> torch.dtype:
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+# -- samples ----------------------------------------------------------------------------------
+
+
+def _as_rows(tensor: torch.Tensor) -> torch.Tensor | None:
+    """(B, F) view of the tensor, features in the order of memory; None where there is none."""
+    if tensor.is_contiguous():
+        return tensor.view(tensor.shape[0], -1) if tensor.numel() else tensor.flatten(1)
+    order = sorted(range(1, tensor.dim()), key=tensor.stride, reverse=True)
+    try:
+        return tensor.permute(0, *order).view(tensor.shape[0], -1)
+    except RuntimeError:
+        return None
+
+
+def _sample(tensor: torch.Tensor, view: torch.Tensor | None) -> torch.Tensor:
+    step = math.ceil(tensor.shape[0] / ROWS) or 1
+    if view is not None:
+        return _copied(view[::step, :: _odd_stride(view.shape[1])])
+    features = tensor[0].numel()  # no view: fetch the entries one by one, never the whole
+    at = torch.arange(0, features, _odd_stride(features), device=tensor.device)
+    places = torch.unravel_index(at, tensor.shape[1:])
+    return _copied(tensor[::step][(slice(None), *places)])
+
+
+def _copied(values: torch.Tensor) -> torch.Tensor:
+    dtype = _at_least_single(values)
+    if values.dtype == dtype:
+        return values.clone(memory_format=torch.contiguous_format)
+    return values.to(dtype)
 
 
 def _odd_stride(length: int) -> int:
@@ -67,5 +161,5 @@ def _odd_stride(length: int) -> int:
 
     Odd, so that it does not stay on the same channels of a power-of-two width.
     """
-    stride = -(-length // FEATURES) or 1
+    stride = math.ceil(length / FEATURES) or 1
     return stride if stride % 2 else stride + 1

@@ -43,6 +43,7 @@ class Observer(Listener):
         self._recorder: Recorder | None = None
         self._spent = 0.0
         self._start = self._last = time.perf_counter()
+        self._seconds: dict[int, float] = {}  # step -> what reading it took
         self._plain: list[float] = []  # durations of the last steps that were not examined
 
     @property
@@ -96,8 +97,8 @@ class Observer(Listener):
         self._recorder = None
         self.training.disarm()
         recording = finish(recorder, recorder.model, float(self._window[-1]))
-        self._keep(readings(recorder.model, recording, step=self.steps, optimizer=optimizer))
-        self._spent += time.perf_counter() - start
+        taken = readings(recorder.model, recording, step=self.steps, optimizer=optimizer)
+        self._keep(taken, time.perf_counter() - start)
 
     def _close(self) -> None:
         if self._window:
@@ -115,9 +116,10 @@ class Observer(Listener):
         if quiet and self._spent < self.budget * (now - self._start):
             self.training.arm()
 
-    def _keep(self, taken: Readings) -> None:
+    def _keep(self, taken: Readings, seconds: float) -> None:
         self.examined.append(self.steps)
         self.readings.append(taken)
+        self._seconds[taken.step] = seconds
         if len(self.readings) > KEPT + 1:  # the first stays, the rest is thinned evenly
             self.readings = [self.readings[0], *self.readings[2::2]]
 
@@ -148,16 +150,20 @@ class Observer(Listener):
         )
 
     def checkup(self, subject: str, *, rules: tuple[Rule, ...] = RULES) -> Checkup | None:
-        """The examination that tells most: the first with a problem, else with a finding, else the last."""
+        """The first examination with a problem, else with a finding, else the last."""
         history = self.history()
-        exams = [
-            judged(dataclasses.replace(taken, history=history), rules=rules, subject=subject) for taken in self.readings
-        ]
+        exams = [self._judged(taken, history, subject, rules) for taken in self.readings]
         if not exams:
             return None
         return next(
             (e for e in exams if e.problems), next((e for e in exams if e.findings), exams[-1])
         )
+
+    def _judged(
+        self, taken: Readings, history: Series | None, subject: str, rules: tuple[Rule, ...]
+    ) -> Checkup:
+        exam = judged(dataclasses.replace(taken, history=history), rules=rules, subject=subject)
+        return dataclasses.replace(exam, seconds=exam.seconds + self._seconds[taken.step])
 
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took."""

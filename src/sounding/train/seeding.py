@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from sounding.randomness import random_state_given_back
+
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
@@ -22,16 +24,3 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.seed(seed % 2**32)  # noqa: NPY002 - numpy's global generator is what `build` may use
         torch.manual_seed(seed)
         yield
-
-
-@contextlib.contextmanager
-def random_state_given_back() -> Iterator[None]:
-    """Whatever is drawn inside, the global generators leave as they came."""
-    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - as above
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)  # noqa: NPY002 - as above

@@ -23,6 +23,7 @@ def parts_panel(
     height: float,
     ident: str,
 ) -> Panel:
+    """Title, legend with each part's sum, and the bars, from `y` downwards."""
     whole = sums(attribution)
     columns = max(1, int((layout.width - layout.left) / layout.legend))
     top = y + 30 + 17 * math.ceil(len(whole) / columns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -268,7 +268,7 @@ def _line(
     """Print `text` as what the console can show, wrapped behind `indent`; `first` fills it once."""
     text = _plain(console, text or Text())
     room = max(20, console.width - indent)
-    lines: Sequence[Text] = text.wrap(console, room, tab_size=4) if wrap else [text]
+    lines = list(text.wrap(console, room, tab_size=4)) if wrap else [text]
     for i, line in enumerate(lines or [Text()]):
         line.rstrip()
         lead = first if first is not None and i == 0 else Text(" " * indent)

@@ -89,7 +89,7 @@ def compared(finding: Finding) -> list[tuple[str, str, str]]:
     every = dict.fromkeys([*finding.measured, *finding.expected])
     names = [n for n in every if not (n.endswith("_error") and n.removesuffix("_error") in every)]
     return [
-        (name.replace("_", " "), _valued(finding.measured, name), _valued(finding.expected, name))
+        (name if " " in name else name.replace("_", " "), _valued(finding.measured, name), _valued(finding.expected, name))
         for name in names
     ]
 
