@@ -157,3 +157,33 @@ for _ in range(9):
 def test_a_missing_script_is_named_before_anything_runs() -> None:
     with pytest.raises(FileNotFoundError, match="there is no script nowhere.py"):
         Script(["nowhere.py"], steps=5)
+
+
+KEYWORDS = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(*[m for _ in range(12) for m in (nn.Linear(8, 8), nn.ReLU())])
+        self.head = nn.Linear(8, 2)
+    def forward(self, *, inputs, labels):
+        scores = self.head(self.body(inputs))
+        return {"loss": nn.functional.cross_entropy(scores, labels), "scores": scores}
+torch.manual_seed(0)
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+x, y = torch.randn(64, 8), torch.randint(0, 2, (64,))
+for _ in range(9):
+    loss = net(inputs=x, labels=y)["loss"]
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+"""
+
+
+def test_a_model_called_with_keywords_is_examined_and_treated(tmp_path: Path) -> None:
+    arm = failing(tmp_path, KEYWORDS)
+    assert arm.examine().findings[0].code == "SD303"
+    treated = arm.examine((KAIMING,))
+    second = treated.readings.path_calls()[1]
+    # 64 entries of variance 2/8: the standard error of the mean square is 18 %.
+    assert second.weight_second_moment * 8 == pytest.approx(2.0, rel=0.6)

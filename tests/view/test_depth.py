@@ -53,7 +53,7 @@ def test_broken_calls_are_named(examples):
     readings = examples.readings()
     signal = dataclasses.replace(readings.signal, nonfinite=(readings.path[4],))
     chart = depth(dataclasses.replace(readings, signal=signal))
-    assert "NaN or Inf at layers.8." in finding(chart)
+    assert "The signal is NaN or Inf at layers.8." in finding(chart)
 
 
 def test_nothing_but_zeros_and_nan_is_said_not_raised(examples):

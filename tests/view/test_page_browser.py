@@ -29,7 +29,7 @@ CONTRAST = """() => {
       const colour = rgba(getComputedStyle(e).backgroundColor);
       if (colour[3] === 255) return colour;
     }
-    return rgba(getComputedStyle(document.documentElement).colorScheme === 'dark' ? 'black' : 'white');
+    throw new Error('no background');
   };
   const bad = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let seen = 0;
@@ -175,6 +175,7 @@ def test_arrow_keys_move_along_the_chart_and_the_live_line_speaks(opened, exampl
 
 def test_the_pointer_reads_the_layer_under_it(opened):
     tab = opened("sick", 360)
+    tab.locator("svg.narrow").scroll_into_view_if_needed()
     box = tab.locator("svg.narrow").bounding_box()
     scale = box["width"] / 328
     tab.mouse.move(box["x"] + (40 + (322 - 40) * 9.5 / 30) * scale, box["y"] + 90)

@@ -111,7 +111,7 @@ def test_a_chart_with_zeros_and_nan_is_drawn(examples):
         nonfinite=(readings.path[2],),
     )
     text = _shown(dataclasses.replace(readings, signal=signal, expectation=None))
-    assert "NaN or Inf at layers.4." in text
+    assert "The signal is NaN or Inf at layers.4." in text
 
 
 def test_repair_shows_the_verdicts_and_code_that_can_be_pasted(examples):

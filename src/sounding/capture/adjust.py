@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from sounding.capture import operations
+from sounding.capture.weighted import weight_of
 
 Adjust = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor], bool]
 
@@ -35,7 +36,7 @@ class _Adjusting(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: D105
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        name = operations.base_name(getattr(func, "__name__", ""))
+        name = operations.canonical(getattr(func, "__name__", ""))
         if name not in operations.WEIGHTED or name.startswith("embedding"):
             return output
         return self._settle(name, func, args, kwargs, output)
@@ -43,7 +44,7 @@ class _Adjusting(TorchFunctionMode):
     def _settle(
         self, name: str, func: Callable, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        weight, bias = operations.weight_of(name, args, kwargs)
+        weight, bias = weight_of(name, args, kwargs)
         if not isinstance(weight, torch.nn.Parameter) or id(weight) in self.seen:
             return output  # a tied or repeated layer is settled at its first call
         self.seen.add(id(weight))

@@ -72,7 +72,6 @@ NORMALISATIONS = {
     "normalize",
 }
 ADDITIONS = {"add"}
-PRODUCT = {"mul", "multiply"}
 ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 
@@ -165,18 +164,6 @@ def passes(name: str, args: Args, kwargs: Kwargs) -> bool:
         probability = _number("p", 1, 0.5, args, kwargs)
         return probability == 0 or not argument("training", 2, True, args, kwargs)
     return name in PASSING
-
-
-def in_place(function: Any, args: Args, kwargs: Kwargs) -> bool:
-    """Whether the call writes its result into its first argument."""
-    name = getattr(function, "__name__", "")
-    if name == "__setitem__" or (name.startswith("__i") and canonical(name) in _WORDS | _BARE):
-        return True
-    plain = name.endswith("_") and not name.endswith("__")
-    return plain or bool(kwargs.get("inplace"))
-
-
-_BARE = dict.fromkeys(_DUNDERS)
 
 
 def argument(key: str, position: int, default: Any, args: Args, kwargs: Kwargs) -> Any:

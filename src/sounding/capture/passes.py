@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from sounding.capture.compiled import is_compiled
 from sounding.capture.keep import given_back
-from sounding.capture.recorder import Node, Recorder
-from sounding.capture.sample import norm
+from sounding.capture.node import Node
+from sounding.capture.recorder import Recorder
+from sounding.capture.sample import norms
+from sounding.capture.twins import twins
 from sounding.objective import check_scalar
 
 
@@ -27,6 +28,8 @@ class Recording:
     symmetric: dict[str, int]  # weight -> units with a twin of equal weights and gradient
     duplicates: dict[str, int]  # weight -> units with a twin of equal weights
     failures: tuple[str, ...]  # of the recorder itself
+    end: int = -1  # the call that made the loss, -1 where it was not seen
+    notes: tuple[str, ...] = ()  # what was not seen, a sentence each
 
 
 def record(
@@ -38,8 +41,8 @@ def record(
 ) -> Recording:
     """One forward and backward pass, recorded; the model is given back as it was.
 
-    Costs about 1.5 plain passes for nets whose step takes 10 ms or more. A compiled model runs
-    uncompiled for this pass, because hooks do not reach compiled code.
+    Costs about 1.3 plain passes for nets whose step takes 10 ms or more (benchmarks/checkup.py). A
+    compiled model runs uncompiled for this pass, because hooks do not reach compiled code.
 
     Args:
         model: What is watched.
@@ -50,63 +53,68 @@ def record(
     Raises:
         ValueError: If the loss is not one number that depends on a trainable parameter.
     """
-    with given_back(model, *also), uncompiled():
+    with given_back(model, *also):
         recorder = Recorder(model)
         with torch.enable_grad():
             with recorder.watching():
                 recorder.inputs(inputs)
                 loss = check_scalar(compute())
+                recorder.ends_with(loss)
             loss.backward()
         return finish(recorder, model, float(loss.detach()))
 
 
 def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
     """Read what is left on the parameters after the backward pass: their gradients."""
-    gradients: dict[str, float | None] = {}
-    duplicates, symmetric = {}, {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            gradient = parameter.grad
-            gradients[name] = None if gradient is None else float(norm(gradient.detach()))
-        if parameter.dim() >= 2 and parameter.shape[0] > 1:
-            duplicates[name], symmetric[name] = twins(parameter)
-    failures = tuple(f"{type(f).__name__}: {f}" for f in recorder.failures)
-    return Recording(recorder.nodes, loss, gradients, symmetric, duplicates, failures)
+    parameters = dict(model.named_parameters())
+    there = {n: p.grad for n, p in parameters.items() if p.requires_grad and p.grad is not None}
+    sizes = dict(zip(there, norms(list(there.values())), strict=True))
+    gradients = {n: sizes.get(n) for n, p in parameters.items() if p.requires_grad}
+    matrices = {n: p for n, p in parameters.items() if p.dim() >= 2 and p.shape[0] > 1}
+    pairs = twins({n: p for n, p in matrices.items() if p.numel()})
+    return Recording(
+        nodes=recorder.nodes,
+        loss=loss,
+        gradients=gradients,
+        symmetric={name: symmetric for name, (_, symmetric) in pairs.items()},
+        duplicates={name: duplicates for name, (duplicates, _) in pairs.items()},
+        failures=tuple(f"{type(f).__name__}: {f}" for f in recorder.failures),
+        end=recorder.end,
+        notes=_notes(recorder, model, gradients),
+    )
 
 
-@torch.no_grad()
-def twins(weight: torch.Tensor) -> tuple[int, int]:
-    """Units (rows) with an exact twin, and those whose gradient is the twin's as well.
+def _notes(
+    recorder: Recorder, model: nn.Module, gradients: dict[str, float | None]
+) -> tuple[str, ...]:
+    """What this pass could not see, for the user to know."""
+    notes = []
+    if recorder.failures:
+        first = recorder.failures[0]
+        notes.append(f"the recorder failed on {len(recorder.failures)} calls, which are missing "
+                     f"(first: {type(first).__name__}: {first})")  # fmt: skip
+    if is_compiled(model):
+        notes.append("the model is compiled; it ran uncompiled for this pass")
+    used = recorder.origins.used | {n for n, g in gradients.items() if g is not None}
+    if idle := recorder.scope.never_ran(used):
+        notes.append(f"{_count(idle, 'module')} with parameters never ran: {_some(idle)}")
+    if recorder.opaque:
+        notes.append(
+            f"{_count(recorder.opaque, 'call')} seen from outside only (a script, a custom "
+            f"function or kernel): {_some(recorder.opaque)}"
+        )
+    blind = [n.name for n in recorder.nodes if n.gradient is None and gradients.get(n.weight)]
+    if blind:
+        notes.append(
+            f"no gradient seen at the output of {_count(blind, 'layer')}, though it reached the "
+            f"weights (reentrant checkpointing does this): {_some(blind)}"
+        )
+    return tuple(notes)
 
-    Rows are sorted by a fixed projection and neighbours compared in full: one pass over the weight.
-    Units with equal weights and equal gradients stay equal under every optimiser.
-    """
-    rows = weight.detach().flatten(1)
-    projection = torch.linspace(1.0, 2.0, rows.shape[1], dtype=rows.dtype, device=rows.device)
-    order = torch.argsort((rows * projection.cos()).sum(1) if rows.shape[1] < 64 else rows @ projection)
-    rows = rows[order]
-    equal = (rows[1:] == rows[:-1]).all(1)
-    duplicates = _members(equal)
-    if weight.grad is None or weight.grad.is_sparse or not duplicates:
-        return duplicates, 0
-    slopes = weight.grad.detach().flatten(1)[order]
-    scale = slopes.abs().amax() * torch.finfo(slopes.dtype).eps * 8  # sums in another order
-    return duplicates, _members(equal & ((slopes[1:] - slopes[:-1]).abs() <= scale).all(1))
+
+def _count(names: list[str], noun: str) -> str:
+    return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
 
 
-def _members(equal: torch.Tensor) -> int:
-    """Rows that equal a neighbour, from the comparison of each with the next."""
-    either = torch.zeros(len(equal) + 1, dtype=torch.bool, device=equal.device)
-    either[1:] |= equal
-    either[:-1] |= equal
-    return int(either.sum())
-
-
-@contextlib.contextmanager
-def uncompiled() -> Iterator[None]:
-    """Run compiled models eagerly inside; nothing happens where none was compiled."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -8,11 +8,9 @@ Tensors are followed by identity, so each call knows which calls made its inputs
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import weakref
-from collections import Counter
+import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,71 +21,66 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from sounding.capture import operations
-from sounding.capture.sample import Reduced, norm, reduce, sample
+from sounding.capture.compiled import uncompiled
+from sounding.capture.nested import tensors
+from sounding.capture.node import Node
+from sounding.capture.origins import CONSTANT, Origins
+from sounding.capture.returning import Edge, split_gradients, watch_gradient
+from sounding.capture.roles import role_of, settle
+from sounding.capture.sample import norm, reduce, sample
+from sounding.capture.scope import Scope
+from sounding.capture.units import peaks
+from sounding.capture.weighted import Weighting, weighting
+
+__all__ = ["FAILURES", "Node", "Recorder"]
 
 FAILURES = 3  # of its own that a recorder forgives before it switches itself off
+FOLLOWED = 8  # outputs of one call that become calls of their own; a split may have many
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Node:
-    """One executed call, as it is being recorded."""
+class _Before(NamedTuple):
+    """What is known about a call before it runs; it may overwrite its inputs."""
 
-    index: int
     name: str
-    module: str
-    operation: str
-    role: str
-    inputs: list[int]
-    main: int = -1
-    depth: int = 0  # weighted calls on the longest way from the input
-    arguments: dict[str, float] = dataclasses.field(default_factory=dict)
-    weight: str = ""
-    bias: str = ""
-    fan_in: int = 0
-    fan_out: int = 0
-    units: int = 0
-    weight_second_moment: float = float("nan")
-    bias_second_moment: float = float("nan")
-    output: Reduced | None = None
-    gradient: Reduced | None = None
-    preactivation: torch.Tensor | None = None  # sample of an activation's input
-    dead: torch.Tensor | None = None  # () units that are zero on the whole batch
-    zeros: torch.Tensor | None = None  # () count of exact zeros
-    consumers: list[tuple[Node, Any, Any]] = dataclasses.field(default_factory=list)
-    contributions: dict[int, Any] = dataclasses.field(default_factory=dict)  # consumer -> norm
+    arrivals: list[tuple[int, Any, int]]  # maker of an input, its autograd node and place there
+    strange: bool  # whether an input is of unknown origin
+    activation: str | None
+    preactivation: torch.Tensor | None
 
 
 class Recorder:
-    """Collects the nodes of one pass over `model`; use :meth:`forward`, then read `nodes`.
+    """Collects the calls of one pass over `model`: run it in :meth:`watching`, then read `nodes`.
 
-    It never raises into the pass that it watches: its own failures are counted in `failures`,
-    and after three it stops recording.
+    It never raises into the pass that it watches: its own failures are kept in `failures`, and
+    after three it stops recording.
     """
 
     def __init__(self, model: nn.Module, *, prefix: str = "") -> None:
         self.model = model
         self.nodes: list[Node] = []
         self.failures: list[BaseException] = []
-        self.prefix = prefix
-        self._names = {id(m): name for name, m in model.named_modules()}
-        self._parameters = {
-            id(p): name for name, p in model.named_parameters(remove_duplicate=False)
-        }
-        self._producers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
-        self._scope: list[tuple[str, nn.Module]] = []  # names and modules that are running
-        self._module_calls: Counter[str] = Counter()
-        self._names_used: Counter[str] = Counter()
+        self.end = -1  # the call that made the loss, where it is known
+        self.opaque: list[str] = []  # calls whose inside was not seen
+        self.scope = Scope(model, prefix)
+        self.origins = Origins(model)
+        self._edges: list[Edge] = []
+        self._returning: set[int] = set()  # calls whose gradient is waited for
         self._moments: dict[int, float] = {}
 
     # -- what the pass is run in ------------------------------------------------------------
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Everything called inside is recorded: a forward pass and the loss after it."""
+        """Everything called inside is recorded: a forward pass and the loss after it.
+
+        A compiled model runs uncompiled inside.
+        """
         with contextlib.ExitStack() as stack:
-            before = register_module_forward_pre_hook(self._enter)
-            stack.callback(before.remove)
-            stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
+            stack.enter_context(uncompiled())
+            stack.callback(self._finish)
+            stack.callback(register_module_forward_pre_hook(self._enter).remove)
+            leave = register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
+            stack.callback(leave.remove)
             stack.enter_context(_Mode(self))
             yield
 
@@ -100,215 +93,287 @@ class Recorder:
             try:
                 yield
             finally:
-                self._leave(module, args, None)
+                self._leave(module, args, kwargs, None)
+
+    def inputs(self, batch: Any) -> None:
+        """Name the tensors in `batch` as what goes in; the first call's arguments are, anyway."""
+        for tensor in tensors(batch):
+            if self.origins.maker(tensor) is None:
+                self._input(tensor)
+
+    def ends_with(self, loss: torch.Tensor) -> None:
+        """`loss` is what the backward pass starts from."""
+        maker = self._guarded(self.origins.maker, loss)
+        self.end = -1 if maker is None else maker
+
+    def _finish(self) -> None:
+        """Between the forward and the backward pass; the autograd graph is let go of."""
+        self._guarded(settle, self.nodes)
+        self._guarded(split_gradients, self.nodes, self._edges, self._guarded)
+        self._edges = []
+        self.origins.forget()
 
     # -- module hooks -----------------------------------------------------------------------
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        name = self._names.get(id(module))
-        if name is None:
-            return
-        if not self._scope:
+        outermost = not self.scope.inside
+        if self.scope.enter(module) and outermost:
             self._guarded(self.inputs, args)
-        full = ".".join(part for part in (self.prefix, name) if part)
-        self._module_calls[full] += 1
-        count = self._module_calls[full]
-        self._scope.append((full if count == 1 else f"{full}@{count}", module))
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._scope or self._scope[-1][1] is not module:
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not self.scope.running(module):
             return
-        name, _ = self._scope.pop()
         if output is not None:
-            self._guarded(self._bridge, name, module, args, output)
+            self._guarded(self._bridge, module, (args, kwargs), output)
+        self.scope.leave()
 
-    def inputs(self, batch: Any) -> None:
-        """Name the tensors in `batch` as what goes in; the first call's arguments are, anyway."""
-        for tensor in _tensors(batch):
-            if self._producer(tensor) is None:
-                node = self._node("input", "input", "input", [])
-                if tensor.is_floating_point():
-                    node.output = reduce(tensor)
-                self._claim(tensor, node)
-
-    def _bridge(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        """A module whose inside was not seen (a custom function, a script) becomes one call."""
-        known = [p for p in map(self._producer, _tensors(args)) if p is not None]
-        for tensor in _tensors(output):
-            if known and self._producer(tensor) is None and tensor.is_floating_point():
-                node = self._node(name, type(module).__name__, "other", known)
-                self._observe(node, tensor)
+    @torch.no_grad()
+    def _bridge(self, module: nn.Module, given: Any, output: Any) -> None:
+        """A module whose inside was not seen (a script, a foreign kernel) becomes one call."""
+        for tensor in tensors(output):
+            maker = self.origins.maker(tensor)
+            if maker is None and _is_signal(tensor):
+                known = [m for m in map(self.origins.maker, tensors(given)) if m is not None]
+                known = [m for m in known if m != CONSTANT] or self.origins.behind(tensor)
+                name = getattr(module, "original_name", type(module).__name__)
+                self._opaque(name, tensor, known, whole=True)
+            elif maker is not None and maker >= 0:
+                self._wait_for(maker, tensor)
 
     # -- torch functions --------------------------------------------------------------------
 
     def call(self, function: Callable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run `function` and record it where it is of interest."""
-        name = operations.base_name(getattr(function, "__name__", ""))
+        name = operations.canonical(getattr(function, "__name__", ""))
         if name in operations.QUESTIONS or len(self.failures) >= FAILURES:
             return function(*args, **kwargs)
-        activation = operations.activation_of(name, args, kwargs)
-        before = None
-        if activation and args and isinstance(args[0], torch.Tensor):
-            with torch.no_grad():  # before the call: an in-place activation destroys its input
-                before = self._guarded(lambda: sample(args[0].detach()))
-        known = [p for p in map(self._producer, _tensors((args, kwargs))) if p is not None]
+        if name in operations.OPENED and (inside := _opened(function)) is not None:
+            with _Mode(self):
+                return inside(*args, **kwargs)
+        before = self._guarded(self._before, name, args, kwargs)
         output = function(*args, **kwargs)
-        if known or name in operations.WEIGHTED:
-            self._guarded(self._record, name, activation, before, known, args, kwargs, output)
+        if before is not None:
+            self._guarded(self._after, before, args, kwargs, output)
         return output
 
-    def _record(
-        self,
-        name: str,
-        activation: str | None,
-        before: torch.Tensor | None,
-        known: list[int],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        output: Any,
+    @torch.no_grad()
+    def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Before:
+        arrivals, strange = [], False
+        given = () if name in operations.FRESH else tensors((args, kwargs) if kwargs else args)
+        for tensor in given:
+            maker = self.origins.maker(tensor)
+            if maker is None:
+                maker = self._made_unseen(tensor)
+            if maker is None:
+                strange = True
+            elif maker != CONSTANT:
+                self._wait_for(maker, tensor)
+                arrivals.append((maker, tensor.grad_fn, tensor.output_nr))
+        activation = operations.activation_of(name, args, kwargs) if arrivals else None
+        preactivation = None
+        if activation and args and isinstance(args[0], torch.Tensor):
+            preactivation = self._sample_of(args[0])
+        return _Before(name, arrivals, strange, activation, preactivation)
+
+    def _sample_of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A sample of the tensor as it is now: its maker's, unless it was overwritten since."""
+        maker = self.origins.maker(tensor)
+        if maker is not None and maker >= 0:
+            node = self.nodes[maker]
+            kept = node.output.sample if node.output is not None else None
+            if kept is not None and node.version == _version(tensor):
+                return kept
+        return sample(tensor)
+
+    @torch.no_grad()
+    def _after(
+        self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        if known and operations.passes(name, args, kwargs):
-            if isinstance(output, torch.Tensor):
-                self._claim(output, self.nodes[known[0]])
+        name = before.name
+        if operations.passes(name, args, kwargs):
+            self._pass_on(args, output)
             return
-        outputs = [t for t in _tensors(output) if t.is_floating_point()]
-        if not outputs:
+        made = [t for t in tensors(args[0] if name == "setitem" else output) if _is_signal(t)]
+        known = list(dict.fromkeys(maker for maker, _, _ in before.arrivals))
+        weighs = weighting(name, args, kwargs, self.origins.parameter)
+        if weighs is not None and not known and self._is_strange(weighs.data):
+            known = [self._input(weighs.data).index]
+        if not known and weighs is None:
+            if not before.strange:  # nothing of the input is in it
+                for tensor in made:
+                    self.origins.claim(tensor, CONSTANT)
             return
-        role = self._role(name, activation, known, args, kwargs)
-        label = self._label(name)
-        for tensor in outputs[:8]:  # a split into many parts is followed for the first eight
-            node = self._node(label, name, role, known)
-            self._link(node, known, args, kwargs, tensor)
-            if role == "weight":
-                self._weigh(node, name, args, kwargs)
-            if role == "activation" and activation is not None:
-                node.arguments = operations.activation_arguments(name, args, kwargs)
-                node.operation, node.preactivation = activation, before
+        role = role_of(name, before.activation, weighs, [self.nodes[k] for k in known])
+        for tensor in made[:FOLLOWED]:
+            node = self._node(name, role, known, self._carrier(role, weighs, args, kwargs), tensor)
+            self._describe(node, before, weighs, args, kwargs)
             self._observe(node, tensor)
+            self._follow(node, before, tensor)
+        for tensor in made[FOLLOWED:]:
+            self.origins.claim(tensor, len(self.nodes) - 1)
 
-    def _role(
-        self,
-        name: str,
-        activation: str | None,
-        known: list[int],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> str:
-        if not self._scope:
-            return "loss"
-        if name in operations.WEIGHTED or (
-            name in operations.PRODUCTS and self._own_factor(args) is not None
-        ):
-            return "weight"
-        if activation:
-            return "activation"
-        if name in operations.NORMALISATIONS:
-            return "normalisation"
-        if name in operations.ADDITIONS and len(known) > 1:
-            return "skip"
-        return "attention" if name in operations.ATTENTION else "other"
-
-    def _own_factor(self, args: tuple[Any, ...]) -> torch.Tensor | None:
-        """The factor of a matrix product that is a parameter of the model."""
-        for tensor in _tensors(args):
-            if id(tensor) in self._parameters and tensor.dim() >= 2:
-                return tensor
-        return None
-
-    def _weigh(self, node: Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if name in operations.WEIGHTED:
-            weight, bias = operations.weight_of(name, args, kwargs)
-        else:
-            weight, bias = self._own_factor(args), None
-        if weight is None:
+    def _pass_on(self, args: tuple[Any, ...], output: Any) -> None:
+        """The output holds the values of the first argument: its maker made it."""
+        if not args or not isinstance(output, torch.Tensor) or not isinstance(args[0], torch.Tensor):
             return
-        node.weight = self._parameters.get(id(weight), "")
-        node.weight_second_moment = self._second_moment(weight)
-        node.fan_in, node.fan_out, node.units = _fans(name, weight, args)
-        if bias is not None:
-            node.bias = self._parameters.get(id(bias), "")
-            node.bias_second_moment = self._second_moment(bias)
-        else:
-            node.bias_second_moment = 0.0
+        maker = self.origins.maker(args[0])
+        if name := self.origins.parameter(args[0]):
+            self.origins.same_parameter(output, name)
+        elif maker is not None:
+            self.origins.claim(output, maker)
 
-    def _second_moment(self, tensor: torch.Tensor) -> float:
-        if id(tensor) not in self._moments:
-            with torch.no_grad():
-                self._moments[id(tensor)] = float(norm(tensor.detach())) ** 2 / tensor.numel()
-        return self._moments[id(tensor)]
+    # -- nodes ------------------------------------------------------------------------------
 
-    # -- nodes and the graph between them ---------------------------------------------------
-
-    def _node(self, label: str, operation: str, role: str, known: list[int]) -> Node:
-        self._names_used[label] += 1
-        count = self._names_used[label]
-        module = self._scope[-1][0].split("@")[0] if self._scope else ""
-        inputs = list(dict.fromkeys(known))
+    def _node(
+        self,
+        operation: str,
+        role: str,
+        known: list[int],
+        carrier: int | None,
+        tensor: torch.Tensor,
+        *,
+        whole: bool = False,
+    ) -> Node:
         node = Node(
             index=len(self.nodes),
-            name=label if count == 1 else f"{label}.{count}",
-            module=module,
+            name=self.scope.name(operation, whole=whole),
+            module=self.scope.module,
             operation=operation,
             role=role,
-            inputs=inputs,
+            inputs=known,
+            inside=self.scope.inside,
+            numel=tensor.numel(),
         )
-        if inputs:
-            node.main = max(inputs, key=lambda i: (self.nodes[i].depth, i))
+        node.ancestors = 1 << node.index
+        for index in known:
+            node.ancestors |= self.nodes[index].ancestors
+            self.nodes[index].consumers.append(node.index)
+        if known:
+            node.main = self._main(role, known, node.numel) if carrier is None else carrier
             node.depth = self.nodes[node.main].depth
         node.depth += role == "weight"
         self.nodes.append(node)
         return node
 
-    def _label(self, operation: str) -> str:
-        if not self._scope:
-            return operation
-        name, module = self._scope[-1]
-        own = type(module).__module__.startswith("torch.nn") and not any(module.children())
-        return name if own and name else f"{name}#{operation}"
+    def _main(self, role: str, known: list[int], numel: int) -> int:
+        """The input that carries the signal: of the output's size, behind most weights, latest.
 
-    def _link(
-        self, node: Node, known: list[int], args: Any, kwargs: Any, output: torch.Tensor
+        The size tells a gate, a mask or a squeezed branch from what it is applied to.
+        """
+        same = [k for k in known if self.nodes[k].numel == numel]
+        chosen = known if role == "loss" or not same else same
+        return max(chosen, key=lambda k: (self.nodes[k].depth, k))
+
+    def _carrier(
+        self, role: str, weighs: Weighting | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> int | None:
+        """The maker of the argument that carries the signal, where the operation tells which."""
+        carrier = None
+        if role == "weight" and weighs is not None:
+            carrier = weighs.data
+        elif role == "attention":
+            carrier = operations.argument("value", 2, None, args, kwargs)
+        maker = self.origins.maker(carrier) if isinstance(carrier, torch.Tensor) else None
+        return maker if maker is not None and maker >= 0 else None
+
+    def _describe(
+        self,
+        node: Node,
+        before: _Before,
+        weighs: Weighting | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> None:
-        """Tell the producers who uses them; where one has several users, split its gradient."""
-        for tensor in _tensors((args, kwargs)):
-            producer = self._producer(tensor)
-            if producer is None or producer not in known:
-                continue
-            users = self.nodes[producer].consumers
-            users.append((node, output.grad_fn, tensor.grad_fn))
-            if len(users) == 2:
-                _split_gradient(self.nodes[producer], *users[0])
-            if len(users) >= 2:
-                _split_gradient(self.nodes[producer], *users[-1])
+        if node.role == "weight" and weighs is not None:
+            self._weigh(node, weighs)
+        elif node.role == "activation" and before.activation is not None:
+            node.arguments = operations.activation_arguments(before.name, args, kwargs)
+            node.operation, node.preactivation = before.activation, before.preactivation
+        elif node.operation == "mul":
+            self._gate(node)
+
+    def _weigh(self, node: Node, weighs: Weighting) -> None:
+        node.fan_in, node.fan_out, node.units = weighs.fan_in, weighs.fan_out, weighs.units
+        node.weight = self.origins.parameter(weighs.weight)
+        node.others = tuple(self.origins.parameter(w) for w in weighs.others)
+        node.weight_second_moment = self._second_moment(weighs.weight, node.weight)
+        node.bias_second_moment = 0.0
+        if weighs.bias is not None:
+            node.bias = self.origins.parameter(weighs.bias)
+            node.bias_second_moment = self._second_moment(weighs.bias, node.bias)
+
+    def _second_moment(self, tensor: torch.Tensor, name: str) -> float:
+        """Mean square of the entries; of a parameter's only once."""
+        key = id(tensor)
+        if not name or key not in self._moments:
+            value = float(norm(tensor)) ** 2 / max(tensor.numel(), 1)
+            if not name:
+                return value
+            self._moments[key] = value
+        return self._moments[key]
+
+    def _gate(self, node: Node) -> None:
+        """x sigmoid(x), written by hand, is one activation (SiLU), and its sigmoid is none."""
+        for index in node.inputs:
+            gate = self.nodes[index]
+            whole = operations.GATES.get(gate.operation)
+            if gate.role == "activation" and whole and gate.main in node.inputs:
+                node.role, node.operation, node.main = "activation", whole, gate.main
+                node.preactivation, gate.preactivation = gate.preactivation, None
+                gate.role, gate.peaks = "other", None
+                return
 
     def _observe(self, node: Node, tensor: torch.Tensor) -> None:
-        with torch.no_grad():
-            node.output = reduce(tensor, sampled=node.role not in ("other", "loss"))
-            if node.role == "activation" and node.operation in operations.RECTIFIERS:
-                node.zeros = tensor.numel() - torch.count_nonzero(tensor.detach())
-                node.dead, node.units = _dead_units(tensor.detach(), self._unit_axis(node, tensor))
-        self._claim(tensor, node)
-        if tensor.requires_grad:
-            tensor.register_hook(_GradientHook(node))
+        node.output = reduce(tensor, sampled=node.role != "loss")
+        node.version = _version(tensor)
+        if node.role == "activation" and node.operation in operations.RECTIFIERS:
+            node.peaks = peaks(node, self.nodes, tensor)
+            node.units = node.peaks.numel()
+        self.origins.claim(tensor, node.index)
+        self._wait_for(node.index, tensor)
 
-    def _unit_axis(self, node: Node, tensor: torch.Tensor) -> int:
-        """Channels come second after a convolution, last after everything else."""
-        at = node.main
-        while at >= 0:
-            operation = self.nodes[at].operation
-            if "conv" in operation or operation == "batch_norm":
-                return 1
-            if self.nodes[at].role == "weight":
-                break
-            at = self.nodes[at].main
-        return 1 if tensor.dim() in (2, 4, 5) else tensor.dim() - 1
+    def _follow(self, node: Node, before: _Before, tensor: torch.Tensor) -> None:
+        """Remember how the call uses the one before it on the main path."""
+        for maker, function, place in before.arrivals:
+            if maker == node.main:
+                self._edges.append(Edge(maker, node.index, tensor.grad_fn, function, place))
 
-    def _producer(self, tensor: torch.Tensor) -> int | None:
-        entry = self._producers.get(id(tensor))
-        return entry[1] if entry is not None and entry[0]() is tensor else None
+    def _wait_for(self, index: int, tensor: torch.Tensor) -> None:
+        """Watch for the gradient, at the first of the call's tensors that is in the graph."""
+        if index not in self._returning and watch_gradient(
+            self.nodes[index], tensor, self._guarded
+        ):
+            self._returning.add(index)
 
-    def _claim(self, tensor: torch.Tensor, node: Node) -> None:
-        self._producers[id(tensor)] = (weakref.ref(tensor), node.index)
+    def _input(self, tensor: torch.Tensor) -> Node:
+        node = self._node("input", "input", [], None, tensor)
+        node.rows = tensor.shape[0] if tensor.dim() else 1
+        if _is_signal(tensor):
+            node.output = reduce(tensor)
+            node.version = _version(tensor)
+        self.origins.claim(tensor, node.index)
+        return node
+
+    def _is_strange(self, tensor: torch.Tensor | None) -> bool:
+        return tensor is not None and self.origins.maker(tensor) is None
+
+    def _made_unseen(self, tensor: torch.Tensor) -> int | None:
+        """An unknown tensor with a history was made by something that torch does not show."""
+        if tensor.grad_fn is None or not _is_signal(tensor):
+            return None
+        known = self.origins.behind(tensor)
+        if not known:
+            return None
+        return self._opaque(tensor.grad_fn.name().removesuffix("Backward"), tensor, known)
+
+    def _opaque(
+        self, operation: str, tensor: torch.Tensor, known: list[int], *, whole: bool = False
+    ) -> int:
+        known = list(dict.fromkeys(known))
+        node = self._node(operation, "other", known, None, tensor, whole=whole)
+        self.opaque.append(node.name)
+        self._observe(node, tensor)
+        return node.index
 
     def _guarded(self, function: Callable, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
@@ -329,82 +394,25 @@ class _Mode(TorchFunctionMode):
         return self.recorder.call(func, args, kwargs or {})
 
 
-class _GradientHook:
-    """Reduces the gradient that arrives at a call's output; keeps only the numbers."""
+def _opened(function: Callable) -> Callable | None:
+    """`function`, of those that torch writes in Python, made to show what it calls.
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def __call__(self, gradient: torch.Tensor) -> None:
-        with contextlib.suppress(Exception), torch.no_grad():
-            self.node.gradient = reduce(gradient, sampled=self.node.role not in ("other", "loss"))
-
-
-def _split_gradient(producer: Node, consumer: Node, user_fn: Any, made_by: Any) -> None:
-    """Record what one consumer alone sends back to a tensor that several consume."""
-    found = _edge(user_fn, made_by)
-    if found is None:
-        return
-    function, position = found
-
-    def keep(inputs: tuple[torch.Tensor | None, ...], _: Any) -> None:
-        gradient = inputs[position]
-        if gradient is not None:
-            with contextlib.suppress(Exception), torch.no_grad():
-                producer.contributions[consumer.index] = norm(gradient.detach())
-
-    function.register_hook(keep)
+    Such a function first asks whether somebody overrides it. A copy of it that is told no runs its
+    body in the open; torch's own is left as it is.
+    """
+    if not isinstance(function, types.FunctionType):
+        return None
+    world = {**function.__globals__, "has_torch_function": lambda _: False}
+    copy = types.FunctionType(
+        function.__code__, world, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
-def _edge(user_fn: Any, made_by: Any, reach: int = 5) -> tuple[Any, int] | None:
-    """The autograd node within `reach` of `user_fn` that feeds `made_by`, and at which place."""
-    level = [user_fn]
-    for _ in range(reach):
-        following = []
-        for function in level:
-            if function is None or made_by is None:
-                continue
-            for position, (below, _) in enumerate(function.next_functions):
-                if below is made_by:
-                    return function, position
-                following.append(below)
-        level = following
-    return None
+def _is_signal(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _dead_units(tensor: torch.Tensor, axis: int) -> tuple[torch.Tensor, int]:
-    """How many units are zero on the whole batch, and how many there are."""
-    if tensor.dim() == 0:
-        return (tensor == 0).sum(), 1
-    others = [d for d in range(tensor.dim()) if d != axis]
-    largest = tensor.amax(dim=others) if others else tensor
-    return (largest == 0).sum(), largest.numel()
-
-
-def _fans(operation: str, weight: torch.Tensor, args: tuple[Any, ...]) -> tuple[int, int, int]:
-    """Summed inputs per output unit, outputs fed per input unit, and output units."""
-    shape = tuple(weight.shape)
-    if operation.startswith("embedding"):
-        return 1, shape[1], shape[1]  # a row is looked up, nothing is summed
-    if operation.startswith("conv"):
-        groups = next((a for a in args[6:7] if isinstance(a, int)), 1)
-        field = weight[0][0].numel()
-        transposed = "transpose" in operation
-        if transposed:
-            return shape[0] // groups * field, shape[1] * field, shape[1] * groups
-        return shape[1] * field, shape[0] // groups * field, shape[0]
-    if operation == "linear":
-        return shape[1], shape[0], shape[0]
-    return shape[-2], shape[-1], shape[-1]  # x @ W
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in arguments, through tuples, lists and dicts."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,6 +80,8 @@ class Training:
 
     def __exit__(self, *_: object) -> None:
         self.disarm()
+        if self._running is not None:  # interrupted in the middle of a forward pass
+            self._running[1].close()
         self._stack.close()
 
     def arm(self) -> None:
@@ -118,13 +121,14 @@ class Training:
             return  # a loss, a frozen metric
         self._asking = True
         try:
-            recorder = self.listener.call(module, args, {})
+            kwargs = _keywords(module)
+            recorder = self.listener.call(module, args, kwargs)
         finally:
             self._asking = False
         stack = contextlib.ExitStack()
         self._running = (module, stack)
         if recorder is not None:
-            stack.enter_context(recorder.watching_call(module, args, {}))
+            stack.enter_context(recorder.watching_call(module, args, kwargs))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._running is not None and self._running[0] is module and not self._asking:
@@ -147,7 +151,23 @@ class Training:
         return original(*args, **kwargs)
 
 
-def forward_again(module: nn.Module, args: Any) -> Callable[[], Any]:
+def _keywords(module: nn.Module) -> dict[str, Any]:
+    """The keyword arguments of the call that runs a global pre-hook, which is not told them.
+
+    They stand in the frame of ``nn.Module._call_impl``; {} where a later torch names it otherwise.
+    """
+    frame = sys._getframe(2)
+    for _ in range(3):
+        if frame is None:
+            break
+        names = frame.f_locals
+        if names.get("self") is module and isinstance(names.get("kwargs"), dict):
+            return names["kwargs"]
+        frame = frame.f_back
+    return {}
+
+
+def forward_again(module: nn.Module, args: Any, kwargs: Any) -> Callable[[], Any]:
     """A function that repeats a call which is about to begin, leaving no trace on the module.
 
     For use inside a forward pre-hook; global hooks do not see the repetition as a new call.
@@ -155,7 +175,7 @@ def forward_again(module: nn.Module, args: Any) -> Callable[[], Any]:
 
     def again() -> Any:
         with given_back(module):
-            return module(*args)
+            return module(*args, **kwargs)
 
     return again
 

@@ -6,24 +6,32 @@ Each step's part is a difference of measured logarithms, so the parts add up to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sounding.capture.recorder import Node
+from sounding.capture.node import Node
+from sounding.capture.sample import gathered
 from sounding.measure.readings import Attribution
 
 PARTS = ("weight", "activation", "normalisation", "skip", "other")
 
 
-def main_path(nodes: list[Node]) -> list[int]:
-    """Indices of the calls from the input to the loss, through the most weighted calls."""
+def main_path(nodes: Sequence[Node], end: int = -1) -> list[int]:
+    """Indices of the calls from the input to the loss, each the one that carries the signal.
+
+    Back from the call `end` that made the loss; where that was not seen, from the last loss, and
+    without any from the call behind most weights.
+    """
     if not any(node.role == "weight" for node in nodes):
         return []
     losses = [node.index for node in nodes if node.role == "loss"]
-    deepest = max(node.depth for node in nodes)
-    at = next(
-        (i for i in reversed(losses) if nodes[i].depth == deepest),
-        max(node.index for node in nodes if node.depth == deepest),
-    )
+    if end >= 0 and nodes[end].depth:
+        at = end
+    elif losses:
+        at = max(losses, key=lambda i: (nodes[i].depth, i))
+    else:
+        at = max(range(len(nodes)), key=lambda i: (nodes[i].depth, i))
     path = []
     while at >= 0:
         path.append(at)
@@ -31,39 +39,63 @@ def main_path(nodes: list[Node]) -> list[int]:
     return path[::-1]
 
 
-def forward(nodes: list[Node], path: list[int], rms: np.ndarray) -> Attribution | None:
+def forward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribution | None:
     """Log-ratios of the signal's rms from one weighted call to the next."""
-    steps = {
-        (below, above): {_part(nodes[above]): _log(rms[above]) - _log(rms[below])}
-        for below, above in zip(path, path[1:], strict=False)
-    }
-    return _collect(nodes, path, steps, _logs(rms))
+    logs = _logs(rms)
+    path = _measured(nodes, path, logs)
+    with np.errstate(invalid="ignore"):  # a signal of exactly zero
+        steps = [
+            {_part(nodes[above]): logs[above] - logs[below]}
+            for below, above in zip(path, path[1:], strict=False)
+        ]
+        return _collect(nodes, path, steps, logs)
 
 
-def backward(nodes: list[Node], path: list[int]) -> Attribution | None:
+def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribution | None:
     """Log-ratios of the gradient's norm from one weighted call back to the one before it.
 
-    Where a tensor has several users, what each sends back was recorded apart: the part of the
-    user on the path is its own, and what the others add is the skip's.
+    Where a tensor has several users, what the one on the path sends back was recorded apart: the
+    part of that user is its own, and what the others add is the skip's.
+
+    Args:
+        nodes: All calls.
+        path: The main path.
+        rms: Of the gradient at each call's output, per entry.
     """
-    norms = np.array([np.nan if n.gradient is None else float(n.gradient.norm) for n in nodes])
-    steps = {}
-    for below, above in zip(path, path[1:], strict=False):
-        own = whole = _log(norms[below]) - _log(norms[above])
-        alone = nodes[below].contributions.get(above)
-        if alone is not None and float(alone) > 0:
-            own = _log(float(alone)) - _log(norms[above])
-        part = {_part(nodes[above]): own}
-        part["skip"] = part.get("skip", 0.0) + whole - own
-        steps[below, above] = part
-    return _collect(nodes, path, steps, -_logs(norms))
+    sizes = np.array([n.gradient.numel if n.gradient is not None else 0 for n in nodes])
+    logs = _logs(rms * np.sqrt(sizes))
+    alone = _contributions(nodes, path)
+    path = _measured(nodes, path, logs)
+    steps = []
+    with np.errstate(invalid="ignore"):  # a gradient of exactly zero
+        for below, above in zip(path, path[1:], strict=False):
+            whole = logs[below] - logs[above]
+            sent = alone.get((below, above), 0.0)
+            own = float(np.log(sent)) - logs[above] if sent > 0 else whole
+            step = {_part(nodes[above]): own}
+            step["skip"] = step.get("skip", 0.0) + whole - own
+            steps.append(step)
+        return _collect(nodes, path, steps, -logs)
+
+
+def _contributions(nodes: Sequence[Node], path: list[int]) -> dict[tuple[int, int], float]:
+    """Norm of what `above` alone sends back to `below`, along the path."""
+    edges = [
+        (below, above)
+        for below, above in zip(path, path[1:], strict=False)
+        if above in nodes[below].contributions
+    ]
+    values = gathered([nodes[below].contributions[above] for below, above in edges])
+    return {edge: float(value) for edge, value in zip(edges, values, strict=True)}
+
+
+def _measured(nodes: Sequence[Node], path: list[int], logs: np.ndarray) -> list[int]:
+    """The path without the calls that have no number; the next one's part takes their step."""
+    return [i for i in path if nodes[i].role == "weight" or logs[i] < np.inf]
 
 
 def _collect(
-    nodes: list[Node],
-    path: list[int],
-    steps: dict[tuple[int, int], dict[str, float]],
-    logs: np.ndarray,
+    nodes: Sequence[Node], path: list[int], steps: list[dict[str, float]], logs: np.ndarray
 ) -> Attribution | None:
     """The steps' parts added up by layer; the totals come from the layers alone."""
     layers = [i for i in path if nodes[i].role == "weight"]
@@ -71,14 +103,13 @@ def _collect(
         return None
     parts = {name: np.zeros(len(layers) - 1) for name in PARTS}
     row = -1
-    for below, above in zip(path, path[1:], strict=False):
+    for below, step in zip(path, steps, strict=False):
         row += nodes[below].role == "weight"
         if 0 <= row < len(layers) - 1:
-            for name, value in steps[below, above].items():
+            for name, value in step.items():
                 parts[name][row] += value
     names = tuple(nodes[i].name for i in layers)
-    with np.errstate(invalid="ignore"):
-        return Attribution(layers=names, total=np.diff(logs[layers]), **parts)
+    return Attribution(layers=names, total=np.diff(logs[layers]), **parts)
 
 
 def _part(node: Node) -> str:
@@ -88,7 +119,3 @@ def _part(node: Node) -> str:
 def _logs(values: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(values)
-
-
-def _log(value: float) -> float:
-    return float(np.log(value)) if value > 0 else float("-inf") if value == 0 else float("nan")

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import nn
 
+from sounding.capture.operations import is_loss
 from sounding.capture.passes import Recording
-from sounding.capture.recorder import Node
+from sounding.capture.node import Node, following_activation
 from sounding.capture.sources import source_of
 from sounding.measure import attribution
 from sounding.measure.expectation import expectation
@@ -32,31 +33,33 @@ def readings(
     """Everything that `recording` holds about `model`, reduced to numbers on the CPU."""
     nodes = recording.nodes
     calls = tuple(_call(node, nodes, model) for node in nodes)
-    full = attribution.main_path(nodes)
+    full = attribution.main_path(nodes, recording.end)
     forward = signal(nodes)
     back = gradients(recording, model)
     path = tuple(i for i in full if nodes[i].role == "weight")
     first = next(model.parameters(), torch.zeros(0))
-    inputs = [n for n in nodes if n.role == "input" and n.output is not None]
+    inputs = [n for n in nodes if n.role == "input"]
     names = [n.operation for n in nodes if n.role == "loss"]
+    named = [name for name in names if is_loss(name)]
     return Readings(
         model=type(model).__name__,
         step=step,
-        batch=inputs[0].output.rows if inputs and inputs[0].output else 0,
+        batch=inputs[0].rows if inputs else 0,
         device=str(first.device),
         dtype=str(first.dtype).removeprefix("torch."),
         loss=recording.loss,
-        loss_name=names[-1] if names else "",
+        loss_name=(named or names[-1:] or [""])[0],
         calls=calls,
         path=path,
         signal=forward,
         gradients=back,
         weights=weights(recording, model, calls),
         forward=attribution.forward(nodes, full, forward.rms),
-        backward=attribution.backward(nodes, full),
+        backward=attribution.backward(nodes, full, back.rms),
         expectation=expectation(calls, full, forward, back),
         optimiser=None if optimizer is None else read_optimiser(optimizer),
         history=history,
+        notes=recording.notes,
     )
 
 
@@ -88,31 +91,10 @@ def _call(node: Node, nodes: list[Node], model: nn.Module) -> Call:
         fan_in=node.fan_in,
         fan_out=node.fan_out,
         units=node.units,
-        size=node.output.numel // max(node.output.rows, 1) if node.output else 0,
+        size=node.output.features if node.output else 0,
         weight_second_moment=node.weight_second_moment,
         bias_second_moment=node.bias_second_moment,
         activation=follower.operation if follower else "",
         activation_arguments=follower.arguments if follower else {},
         source=source_of(model, node.module) if node.role != "loss" else "",
     )
-
-
-def following_activation(node: Node, nodes: list[Node]) -> Node | None:
-    """The first activation that the output of `node` reaches before another weight, or None.
-
-    Looks through normalisations, additions, pooling and dropout, breadth first, so residual
-    branches and functional activations count as they are executed.
-    """
-    level, seen = [node], {node.index}
-    while level:
-        following = []
-        for at in level:
-            for user, _, _ in at.consumers:
-                if user.index in seen or user.role in ("weight", "attention", "loss"):
-                    continue
-                if user.role == "activation":
-                    return user
-                seen.add(user.index)
-                following.append(user)
-        level = sorted(following, key=lambda n: n.index)
-    return None

@@ -26,8 +26,8 @@ class Call(Result):
     arguments: dict[str, float] = dataclasses.field(default_factory=dict)  # {'slope': 0.1}
     weight: str = ""  # parameter names, '' where the tensor is no parameter itself
     bias: str = ""
-    fan_in: int = 0  # inputs summed by one output unit
-    fan_out: int = 0  # outputs fed by one input unit
+    fan_in: float = 0  # inputs summed by one output unit; a mean, so strides may make fractions
+    fan_out: float = 0  # outputs fed by one input unit
     units: int = 0  # width of the output
     size: int = 0  # components of one sample's output: units x positions
     weight_second_moment: float = np.nan  # mean square of the weight's entries at the call
@@ -41,8 +41,10 @@ class Call(Result):
 class Signal(Result):
     """The forward pass, one number a call; the error fields are one standard error.
 
-    `rms`, `zeros` and `dead` come from the whole tensor, the rest from a sample of at most
-    32 rows x 128 features a call. `nan` where a number has no meaning for that call.
+    `rms`, `dead` and `nonfinite` come from the whole tensor, the rest from a sample of at most
+    32 rows x 128 features a call (all of it where it is no larger). Errors are over the rows, and
+    over the features where these were sampled; `dead` is a count, exact for this batch. `nan`
+    where a number has no meaning for that call, or an error cannot be told from one row.
     """
 
     rms: np.ndarray  # (C,) root of the mean square over batch and units
@@ -53,12 +55,16 @@ class Signal(Result):
     spread_error: np.ndarray  # (C,)
     correlation: np.ndarray  # (C,) cosine between two samples, averaged over pairs
     correlation_error: np.ndarray  # (C,)
-    zeros: np.ndarray  # (C,) fraction of exact zeros, after activations
+    zeros: np.ndarray  # (C,) fraction of exact zeros, after rectifiers
     dead: np.ndarray  # (C,) units that are zero on the whole batch, after rectifiers
     saturated: np.ndarray  # (C,) fraction with |slope| < 0.01, for activations that saturate
     saturated_error: np.ndarray  # (C,)
     slope: np.ndarray  # (C,) mean squared slope of the activation at its inputs
-    nonfinite: tuple[int, ...]  # calls whose output held NaN or Inf, in order
+    nonfinite: tuple[int, ...]  # calls whose output held NaN or Inf that does harm, in order
+    mean_error: np.ndarray | None = None  # (C,)
+    std_error: np.ndarray | None = None  # (C,)
+    zeros_error: np.ndarray | None = None  # (C,)
+    slope_error: np.ndarray | None = None  # (C,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,6 +163,7 @@ class Readings(Result):
     expectation: Expectation | None
     optimiser: Optimiser | None = None
     history: Series | None = None  # the training loss so far, where a run was watched
+    notes: tuple[str, ...] = ()  # what was not seen, a sentence each
 
     def path_calls(self) -> list[Call]:
         """The weighted calls on the main path, input first."""

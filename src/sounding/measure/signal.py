@@ -1,137 +1,150 @@
-"""The forward pass, layer by layer: how large the signal is and what it still tells apart."""
+"""The forward pass, layer by layer: how large the signal is and what it still tells apart.
+
+Letters: C calls in the order they ran; the rest as in `blocks`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
-from sounding.capture.recorder import Node
-from sounding.capture.sample import Reduced
+from sounding.capture.node import Node
+from sounding.capture.sample import Reduced, gathered
+from sounding.measure.blocks import Block, blocks, squares, stacked
 from sounding.measure.readings import Signal
 from sounding.theory.activations import activation, saturated
 
 Columns = dict[str, np.ndarray]
 
+NAMES = (
+    "rms rms_error mean mean_error std std_error spread spread_error correlation correlation_error "
+    "zeros zeros_error dead saturated saturated_error slope slope_error"
+).split()
 
-def signal(nodes: list[Node]) -> Signal:
+
+def signal(nodes: Sequence[Node]) -> Signal:
     """Statistics of every call's output; nothing is computed on the model any more.
 
-    Standard errors are over the sampled rows (samples of the batch), and where features were
-    sampled too, over those; a batch of one sample has none, and no spread.
+    Standard errors are over the rows (samples of the batch, taken as independent), and where only
+    some of the features were sampled, over those too. One row has none, and no spread.
     """
     outputs = [node.output for node in nodes]
-    columns: Columns = {
-        name: np.full(len(nodes), np.nan)
-        for name in (
-            "rms rms_error mean std spread spread_error correlation correlation_error "
-            "zeros dead saturated saturated_error slope"
-        ).split()
-    }
-    columns["rms"] = rms(outputs)
-    for indices, block in blocks(outputs):
-        _fill(columns, indices, block, np.array([outputs[i].rows for i in indices]))  # type: ignore[union-attr]
-    for node in nodes:
-        _activation(columns, node)
-    nonfinite = tuple(i for i, value in enumerate(columns["rms"]) if _broken(outputs[i], value))
-    return Signal(nonfinite=nonfinite, **columns)
+    columns: Columns = {name: np.full(len(nodes), np.nan) for name in NAMES}
+    sizes = squares(outputs)
+    columns["rms"], columns["rms_error"] = sizes.rms, sizes.error
+    for block in blocks(outputs):
+        _describe(columns, block)
+    _rectifiers(columns, nodes)
+    _slopes(columns, nodes)
+    arriving = squares([node.gradient for node in nodes]).finite
+    broken = harmful(nodes, sizes.finite, arriving)
+    return Signal(nonfinite=broken, **columns)
 
 
-def rms(reduced: list[Reduced | None]) -> np.ndarray:
-    """(C,) norm / sqrt(numel) of each reduced tensor, nan where there is none."""
-    return np.array(
-        [float(r.norm) / max(r.numel, 1) ** 0.5 if r is not None else np.nan for r in reduced]
-    )
+def harmful(
+    nodes: Sequence[Node], finite: np.ndarray, gradient_finite: np.ndarray
+) -> tuple[int, ...]:
+    """The calls with NaN or infinity that spreads, in order.
 
-
-def relative_error(block: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Relative standard error of the rms of each tensor, from its rows' mean squares.
-
-    If m_i is the mean square of row i, rms^2 = mean(m) has the standard error sd(m)/sqrt(B), and
-    the rms half of that, relatively.
+    An infinity that every user turns into finite numbers, and whose inputs get a finite gradient, is
+    meant: the mask of an attention, which a softmax makes zero.
     """
-    squares = _scaled(block)[0] ** 2
-    per_row = squares.mean(2)  # (N, R)
-    if per_row.shape[1] < 2:
-        return np.full(len(block), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return per_row.std(1, ddof=1) / per_row.mean(1) / np.sqrt(rows) / 2
+    absorbed = finite.copy()
+    for node in reversed(nodes):
+        if not absorbed[node.index] and node.consumers:
+            users = absorbed[node.consumers].all()
+            absorbed[node.index] = users and gradient_finite[node.inputs].all()
+    return tuple(int(i) for i in np.flatnonzero(~absorbed))
 
 
-def _fill(columns: Columns, indices: list[int], block: np.ndarray, rows: np.ndarray) -> None:
-    """Everything that comes from the samples of equal shape: block is (N, R, F)."""
+def _describe(columns: Columns, block: Block) -> None:
+    """Mean, deviation, spread and correlation of tensors with samples of one shape."""
+    at, values, scale = block.indices, block.values, block.scale
+    rows, features = values.shape[1:]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        columns["rms_error"][indices] = columns["rms"][indices] * relative_error(block, rows)
-        columns["mean"][indices] = block.mean((1, 2))
-        columns["std"][indices] = np.sqrt(block.var(2).mean(1)) if block.shape[2] > 1 else np.nan
-        if block.shape[1] > 1:
-            _between_samples(columns, indices, block)
+        mean, error = _mean_and_error(values, block.unseen)
+        columns["mean"][at], columns["mean_error"][at] = mean * scale, error * scale
+        if features > 1:
+            variance = values.var(2)  # (N, R) over the units of one sample
+            columns["std"][at], columns["std_error"][at] = _root(variance, scale)
+        if rows > 1:
+            deviations = (values - values.mean(1, keepdims=True)) ** 2 * (rows / (rows - 1))
+            mean, error = _mean_and_error(deviations, block.unseen)
+            columns["spread"][at] = np.sqrt(mean) * scale
+            halved = np.where(mean > 0, error / (2 * np.sqrt(mean)), 0.0)
+            columns["spread_error"][at] = halved * scale
+            _correlate(columns, block)
 
 
-def _between_samples(columns: Columns, indices: list[int], block: np.ndarray) -> None:
-    """What tells samples apart: the spread about the batch's mean, the cosine of pairs."""
-    block, scale = _scaled(block)
-    count = block.shape[1]
-    deviations = (block - block.mean(1, keepdims=True)) ** 2 * (count / (count - 1))
-    variance = deviations.mean((1, 2))
-    by_row = deviations.mean(2).var(1, ddof=1) / count
-    by_feature = deviations.mean(1).var(1) / block.shape[2]
-    columns["spread"][indices] = np.sqrt(variance) * scale
-    errors = np.sqrt(by_row + by_feature) / (2 * np.sqrt(variance))
-    columns["spread_error"][indices] = np.where(variance > 0, errors * scale, 0.0)
-    first, second = block[:, 0 : count // 2 * 2 : 2], block[:, 1::2]
-    norms = np.linalg.norm(first, axis=2) * np.linalg.norm(second, axis=2)
-    cosines = (first * second).sum(2) / norms  # (N, R // 2)
-    columns["correlation"][indices] = cosines.mean(1)
-    if cosines.shape[1] > 1:
-        error = cosines.std(1, ddof=1) / np.sqrt(cosines.shape[1])
-        columns["correlation_error"][indices] = error
+def _mean_and_error(values: np.ndarray, unseen: float) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) mean of (N, R, F), and its standard error over rows and over features not sampled."""
+    rows, features = values.shape[1:]
+    if rows < 2:
+        return values.mean((1, 2)), np.full(len(values), np.nan)
+    square = values.mean(2).var(1, ddof=1) / rows
+    if unseen and features > 1:
+        square = square + values.mean(1).var(1, ddof=1) / features * unseen
+    return values.mean((1, 2)), np.sqrt(square)
 
 
-def _activation(columns: Columns, node: Node) -> None:
-    """Zeros and dead units of rectifiers; slope and saturation of every activation."""
-    if node.zeros is not None and node.output is not None:
-        columns["zeros"][node.index] = float(node.zeros) / max(node.output.numel, 1)
-    if node.dead is not None:
-        columns["dead"][node.index] = float(node.dead)
-    if node.preactivation is None or not node.preactivation.numel():
-        return
-    phi = activation(node.operation, **node.arguments)
-    z = node.preactivation.cpu().numpy().astype(np.float64)
-    columns["slope"][node.index] = (phi.derivative(z) ** 2).mean()
-    if phi.saturates:
-        fraction = saturated(phi, z)
-        columns["saturated"][node.index] = fraction.mean()
-        # Units of one row are not independent; the rows are.
-        spread = fraction.reshape(len(z), -1).mean(1).std(ddof=1) if len(z) > 1 else np.nan
-        columns["saturated_error"][node.index] = spread / np.sqrt(len(z))
+def _root(squares_by_row: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) root of the mean over rows of (N, R), and its standard error."""
+    mean, rows = squares_by_row.mean(1), squares_by_row.shape[1]
+    root = np.sqrt(mean)
+    if rows < 2:
+        return root * scale, np.full(len(root), np.nan)
+    error = squares_by_row.std(1, ddof=1) / np.sqrt(rows)
+    return root * scale, np.where(mean > 0, error / (2 * root), 0.0) * scale
 
 
-def blocks(reduced: list[Reduced | None]) -> list[tuple[list[int], np.ndarray]]:
-    """Samples of equal shape, stacked: (indices, (N, R, F) array in double precision).
+def _correlate(columns: Columns, block: Block) -> None:
+    """The cosine of two samples, averaged over all pairs of sampled rows.
 
-    So each statistic is one operation for many calls.
+    With unit rows u_i and their sum s, the mean over pairs is (s.s - R) / (R (R - 1)). It is a
+    U-statistic: its standard error is twice that of the mean over rows of (u_i.s - 1) / (R - 1).
     """
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, item in enumerate(reduced):
-        if item is not None and item.sample is not None and item.sample.numel():
-            groups[tuple(item.sample.shape)].append(index)
-    return [
-        (indices, np.stack([_array(reduced[i]) for i in indices])) for indices in groups.values()
-    ]
+    values, rows = block.values, block.values.shape[1]
+    norms = np.sqrt(np.einsum("nrf,nrf->nr", values, values))
+    units = values / norms[:, :, None]
+    with_others = (np.einsum("nrf,nf->nr", units, units.sum(1)) - 1) / (rows - 1)  # (N, R)
+    columns["correlation"][block.indices] = with_others.mean(1)
+    if rows > 2:
+        error = 2 * with_others.std(1, ddof=1) / np.sqrt(rows)
+        columns["correlation_error"][block.indices] = error
 
 
-def _array(item: Reduced | None) -> np.ndarray:
-    assert item is not None and item.sample is not None
-    return item.sample.cpu().numpy().astype(np.float64)
+def _rectifiers(columns: Columns, nodes: Sequence[Node]) -> None:
+    """Units that are zero on the whole batch, exactly; the fraction of zeros, from the sample."""
+    found = [node for node in nodes if node.peaks is not None]
+    for node, peaks in zip(found, gathered([n.peaks for n in found]), strict=True):  # type: ignore[misc]
+        columns["dead"][node.index] = float((peaks.numpy() == 0).sum())
+    outputs: list[Reduced | None] = [n.output if n.peaks is not None else None for n in nodes]
+    for block in blocks(outputs):
+        zero = (block.values == 0).astype(np.float64)
+        mean, error = _mean_and_error(zero, block.unseen)
+        columns["zeros"][block.indices], columns["zeros_error"][block.indices] = mean, error
 
 
-def _scaled(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The block with each tensor divided by its largest entry, so that no square underflows."""
-    scale = np.abs(block).max((1, 2))
-    scale = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
-    return block / scale[:, None, None], scale
-
-
-def _broken(item: Reduced | None, value: float) -> bool:
-    return item is not None and not np.isfinite(value)
+def _slopes(columns: Columns, nodes: Sequence[Node]) -> None:
+    """Slope and saturation of every activation, at the inputs that it had."""
+    groups: dict[tuple, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.preactivation is not None and node.preactivation.numel():
+            features = node.output.features if node.output is not None else 0
+            kind = (node.operation, tuple(sorted(node.arguments.items())))
+            groups[*kind, node.preactivation.shape, features].append(node)
+    for (*_, features), found in groups.items():
+        at = [node.index for node in found]
+        phi = activation(found[0].operation, **found[0].arguments)
+        z = stacked([n.preactivation for n in found])  # type: ignore[misc]
+        z = z.reshape(*z.shape[:2], -1)
+        unseen = 1 - z.shape[2] / features if features else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared = phi.derivative(z) ** 2
+            columns["slope"][at], columns["slope_error"][at] = _mean_and_error(squared, unseen)
+            if phi.saturates:
+                flat = saturated(phi, z).astype(np.float64)
+                mean, error = _mean_and_error(flat, unseen)
+                columns["saturated"][at], columns["saturated_error"][at] = mean, error

@@ -2,101 +2,170 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections import defaultdict
+
 import numpy as np
 import torch
 from torch import nn
 
 from sounding.capture.passes import Recording
+from sounding.capture.sample import gathered, sample
 from sounding.measure.readings import Call, Weights
 from sounding.theory.activations import activation
 from sounding.theory.initialisation import closest_scheme, required_gain
 
 RANK = 32  # a rank is counted up to this: enough to tell a degenerate matrix from a full one
+LOOKUPS = ("embedding", "embedding_bag")
 
 
 def weights(recording: Recording, model: nn.Module, calls: tuple[Call, ...]) -> Weights:
     """Statistics of every weight that a recorded call used, in the order of first use."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    used = {c.weight: c for c in reversed(calls) if c.weight}
-    rows = [_row(name, parameters[name], used[name], recording) for name in reversed(used)]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 12
-    names, schemes = columns[0], columns[7]
-    numbers = [np.array(c, dtype=np.float64) for i, c in enumerate(columns) if i not in (0, 7)]
-    variance, error, moment, fan_in, fan_out, needed, units, rank, duplicates, symmetric = numbers
+    parameters = dict(model.named_parameters())
+    used: dict[str, Call] = {}
+    for node, call in zip(recording.nodes, calls, strict=True):
+        for name in (call.weight, *node.others):
+            if name:
+                used.setdefault(name, call)
+    tensors = [parameters[name].detach() for name in used]
+    moments = [_second_moment(name, used[name], parameters[name]) for name in used]
+    variances = _variances(tensors, moments)
+    counts = [max(t.numel(), 1) for t in tensors]
     return Weights(
-        parameters=tuple(names),
-        variance=variance,
-        variance_error=error,
-        second_moment=moment,
-        fan_in=fan_in,
-        fan_out=fan_out,
-        needed=needed,
-        scheme=tuple(schemes),
-        units=units,
-        rank=rank,
-        duplicates=duplicates,
-        symmetric=symmetric,
+        parameters=tuple(used),
+        variance=variances,
+        variance_error=variances * np.sqrt(2 / np.array(counts)),  # of a normal sample; others less
+        second_moment=np.array(moments),
+        fan_in=np.array([float(c.fan_in) for c in used.values()]),
+        fan_out=np.array([float(c.fan_out) for c in used.values()]),
+        needed=np.array([needed_variance(c) for c in used.values()]),
+        scheme=tuple(
+            _scheme(call, tensor, variance)
+            for call, tensor, variance in zip(used.values(), tensors, variances, strict=True)
+        ),
+        units=np.array([float(c.units) for c in used.values()]),
+        rank=ranks(tensors).astype(np.float64),
+        duplicates=np.array([float(recording.duplicates.get(n, 0)) for n in used]),
+        symmetric=np.array([float(recording.symmetric.get(n, 0)) for n in used]),
     )
 
 
-@torch.no_grad()
-def _row(name: str, weight: torch.Tensor, call: Call, recording: Recording) -> tuple:
-    entries = weight.detach()
-    entries = entries.float() if entries.dtype in (torch.float16, torch.bfloat16) else entries
-    moment = call.weight_second_moment
-    variance = max(moment - float(entries.mean()) ** 2, 0.0) if moment < float("inf") else moment
-    if variance < 1e-6 * moment:  # what rounding leaves of a constant
-        variance = 0.0
-    count = max(entries.numel(), 1)
-    scheme = ""
-    if call.operation not in ("embedding", "embedding_bag") and variance < float("inf"):
-        fourth = float(((entries - entries.mean()) ** 2).square().mean())
-        kurtosis = max(fourth / variance**2, 1.0) if variance > 0 else 3.0
-        found = closest_scheme(variance, call.fan_in, call.fan_out, count, kurtosis=kurtosis)
-        scheme = found[0] if found else ""
-    return (
-        name,
-        variance,
-        variance * (2 / count) ** 0.5,  # of a normal sample; a uniform one has less
-        moment,
-        call.fan_in,
-        call.fan_out,
-        needed_variance(call),
-        scheme,
-        call.units,
-        rank(entries),
-        recording.duplicates.get(name, 0),
-        recording.symmetric.get(name, 0),
-    )
+def _second_moment(name: str, call: Call, weight: torch.Tensor) -> float:
+    if name == call.weight:
+        return call.weight_second_moment
+    return float(torch.linalg.vector_norm(weight.detach())) ** 2 / max(weight.numel(), 1)
+
+
+def _variances(tensors: list[torch.Tensor], moments: list[float]) -> np.ndarray:
+    """Of the entries about their mean."""
+    sums = gathered([t.sum(dtype=_summed_in(t)) for t in tensors])
+    means = np.array([float(s) / max(t.numel(), 1) for s, t in zip(sums, tensors, strict=True)])
+    moment = np.array(moments, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        variance = np.where(np.isfinite(moment), np.maximum(moment - means**2, 0.0), moment)
+        variance[variance < 1e-6 * moment] = 0.0  # what rounding leaves of a constant
+    return variance
+
+
+def _summed_in(tensor: torch.Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _scheme(call: Call, weight: torch.Tensor, variance: float) -> str:
+    """The known initialisation that gives this variance, '' for none.
+
+    By torch's own count of the fans, which is what torch's initialisers went by.
+    """
+    if call.operation in LOOKUPS or not variance < math.inf or weight.dim() < 2:
+        return ""
+    entries = sample(weight).cpu().numpy().astype(np.float64)
+    centred = entries - entries.mean()
+    spread = float((centred**2).mean())
+    kurtosis = max(float((centred**4).mean()) / spread**2, 1.0) if spread > 0 else 3.0
+    field = math.prod(weight.shape[2:])
+    fan_in, fan_out = weight.shape[1] * field, weight.shape[0] * field
+    found = closest_scheme(variance, fan_in, fan_out, weight.numel(), kurtosis=kurtosis)
+    return found[0] if found else ""
 
 
 def needed_variance(call: Call) -> float:
     """Variance x fan_in with which this call's weights keep the signal's second moment.
 
     The squared gain of the activation that follows in the executed graph (He et al. 2015, eq. 10 for
-    rectifiers; the others by quadrature); nan for embeddings, where nothing is summed.
+    rectifiers; the others by quadrature); nan for embeddings, where nothing is summed, and for
+    recurrent layers, where the gates decide.
     """
-    if call.operation in ("embedding", "embedding_bag"):
-        return float("nan")
-    phi = activation(call.activation or "identity", **call.activation_arguments)
-    return required_gain(phi) ** 2
+    if call.operation in LOOKUPS or not call.fan_in or "_cell" in call.operation:
+        return math.nan
+    if call.operation in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        return math.nan
+    return _needed(call.activation or "identity", tuple(sorted(call.activation_arguments.items())))
+
+
+@functools.lru_cache(maxsize=256)
+def _needed(name: str, arguments: tuple[tuple[str, float], ...]) -> float:
+    return required_gain(activation(name, **dict(arguments))) ** 2
+
+
+# -- rank -------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def rank(weight: torch.Tensor) -> int:
-    """Numerical rank, counted up to RANK, from a Gaussian sketch of the columns.
+def ranks(tensors: list[torch.Tensor]) -> np.ndarray:
+    """Numerical ranks, counted up to RANK, from Gaussian sketches of the columns; 0 for NaN.
 
-    Halko, Martinsson and Tropp 2011: W times a random matrix with k columns has rank min(rank W, k)
-    with probability one. Costs one product of W with 32 vectors.
+    Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM Review 2011: W times a
+    random matrix with k columns has rank min(rank W, k) with probability one, and what is left of
+    the next column once the earlier ones are projected out shows whether the range is exhausted
+    (section 4.3). Left over counts what exceeds max(shape) x eps of the largest column, and at least
+    1e-7 of it. Costs one product of each W with 32 vectors.
     """
-    matrix = weight.flatten(1) if weight.dim() > 1 else weight[:, None]
-    if not torch.isfinite(matrix).all():
-        return 0
-    generator = torch.Generator().manual_seed(0)
-    columns = min(RANK, *matrix.shape)
-    sketch = torch.randn(matrix.shape[1], columns, generator=generator).to(matrix)
-    values = torch.linalg.svdvals((matrix @ sketch).double())
-    if not len(values) or float(values[0]) == 0.0:
-        return 0
-    tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps
-    return int((values > float(values[0]) * tolerance).sum())
+    matrices = [t.detach().flatten(1) if t.dim() > 1 else t.detach()[:, None] for t in tensors]
+    found = np.zeros(len(matrices))
+    groups: dict[int, list[int]] = defaultdict(list)
+    grams: list[torch.Tensor] = []
+    for index, matrix in enumerate(matrices):
+        width = min(RANK, *matrix.shape)
+        if width:
+            groups[width].append(index)
+    order = [index for indices in groups.values() for index in indices]
+    grams = gathered([_gram(matrices[index]) for index in order])
+    by_index = dict(zip(order, grams, strict=True))
+    for indices in groups.values():
+        stacked = np.stack([by_index[i].numpy() for i in indices])
+        epsilon = [torch.finfo(matrices[i].dtype).eps * max(matrices[i].shape) for i in indices]
+        found[indices] = _independent_columns(stacked, np.maximum(epsilon, 1e-7))
+    return found
+
+
+def _gram(matrix: torch.Tensor) -> torch.Tensor:
+    """(k, k) inner products of the sketch's columns, scaled so that no square overflows."""
+    if matrix.dtype in (torch.float16, torch.bfloat16):
+        matrix = matrix.float()
+    random = _random(matrix.shape[1])[:, : min(RANK, *matrix.shape)]
+    sketch = (matrix @ random.to(matrix)).double()
+    largest = sketch.abs().amax()
+    sketch = sketch / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return sketch.T @ sketch
+
+
+@functools.lru_cache(maxsize=16)
+def _random(rows: int) -> torch.Tensor:
+    return torch.randn(rows, RANK, generator=torch.Generator().manual_seed(0))
+
+
+def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """(N,) how many columns are left over, one after the other, from (N, k, k) Gram matrices."""
+    finite = np.isfinite(grams).all((1, 2))
+    grams = np.where(finite[:, None, None], grams, 0.0)
+    least = tolerance**2 * np.einsum("nkk->nk", grams).max(1)
+    count = np.zeros(len(grams))
+    for k in range(grams.shape[1]):
+        left = grams[:, k, k]
+        counts = (left > least) & (left > 0)
+        count += counts
+        safe = np.where(counts, left, 1.0)
+        column = np.where(counts[:, None], grams[:, :, k] / np.sqrt(safe)[:, None], 0.0)
+        grams = grams - column[:, :, None] * column[:, None, :]
+    return count

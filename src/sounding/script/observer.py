@@ -64,6 +64,9 @@ class Observer(Listener):
         """Watch the first training call of this step; the later ones are not mixed in."""
         if self._recorder is not None or len(self.failures) >= FAILURES:
             return None
+        return self._try(self._start_recording, model)
+
+    def _start_recording(self, model: nn.Module) -> Recorder | None:
         root = self.training.root(model)
         if not self._optimised(root):
             return None
@@ -128,15 +131,16 @@ class Observer(Listener):
         held = {id(p) for o in self.training.optimizers for g in o.param_groups for p in g["params"]}
         return not held or any(id(p) in held for p in model.parameters())
 
-    def _try(self, function: Any, *args: Any) -> None:
+    def _try(self, function: Any, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
-            return
+            return None
         try:
-            function(*args)
+            return function(*args)
         except Exception as error:  # an observer never kills a training
             self.failures.append(f"{type(error).__name__}: {error}")
             self._recorder = None
             self.training.disarm()
+            return None
 
     # -- afterwards -------------------------------------------------------------------------
 

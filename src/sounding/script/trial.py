@@ -71,7 +71,7 @@ class TrialObserver(Observer):
         root = self.training.root(model)
         if not self._treated and self._optimised(root):
             self._treated = True
-            self._treat(root, model, args)
+            self._treat(root, model, args, kwargs)
         return super().call(model, args, kwargs) if self.order.examine else None
 
     def scores(self, output: torch.Tensor, target: torch.Tensor) -> None:
@@ -110,14 +110,14 @@ class TrialObserver(Observer):
             seconds=seconds,
         )
 
-    def _treat(self, root: nn.Module, module: nn.Module, args: Any) -> None:
+    def _treat(self, root: nn.Module, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Apply the remedies; random numbers are drawn apart, so both arms see the same batches."""
         known = {id(p) for p in root.parameters()}
         try:
             with random_state_given_back():
                 torch.manual_seed(self.order.seed + 1)
                 for remedy in self.order.remedies:
-                    treat(remedy, root, forward_again(module, args))
+                    treat(remedy, root, forward_again(module, args, kwargs))
         except NotApplicable as reason:
             self.refused = str(reason)
             self.done()

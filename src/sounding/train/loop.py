@@ -34,7 +34,7 @@ OnStep = Callable[[int, torch.Tensor], None]  # (step, its loss); to read the lo
 LOOK_EVERY = 20  # steps; a look at the losses waits for the device, without one NaN trains on
 NOISE = 1_000_003  # added to the seed for what training itself draws, so that it repeats no weights
 
-_turns = threading.Lock()  # torch's random state belongs to the process, so threads take turns
+_turns = threading.RLock()  # torch's random state belongs to the process, so threads take turns
 _trained: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 

@@ -43,11 +43,12 @@ class Curve:
         return float(values[start]), float(values[end]), abs(int(end - start))
 
     def rounded(self) -> np.ndarray:
-        """Where the values are lost in the rounding of the numbers they were computed from."""
+        """From where on the values are lost in the rounding of the numbers they come from."""
         if self.floor is None:
             return np.zeros(len(self.values), dtype=bool)
         with np.errstate(invalid="ignore"):
-            return drawable(self.values) & (self.values < self.floor)
+            below = drawable(self.values) & (self.values <= self.floor)
+        return np.logical_or.accumulate(below)  # what comes after noise is noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,8 +108,8 @@ def depth(readings: Readings) -> Depth:
 
 
 def _resolution(dtype: str) -> float:
-    """Twice the distance from 1 to the next number; a rounding error is a sixth of that."""
-    return 2 * RESOLUTIONS.get(dtype.removeprefix("torch."), 0.0)
+    """Eight times the distance from 1 to the next number: what SD205 takes for rounding."""
+    return 8 * RESOLUTIONS.get(dtype, RESOLUTIONS["float32"])
 
 
 def drawable(values: np.ndarray) -> np.ndarray:
@@ -176,8 +177,11 @@ def caveats(chart: Depth) -> str:
     """Where NaN, Inf or nothing but rounding was met, as sentences after others."""
     rounded = [chart.layers[k] for c in chart.curves for k in np.flatnonzero(c.rounded())]
     said = f" From {rounded[0]} on the spread is lost in rounding." if rounded else ""
-    broken = [name for k, name in enumerate(chart.layers) if any(c.broken[k] for c in chart.curves)]
-    return said + (f" NaN or Inf at {span(broken)}." if broken else "")
+    for way, backwards in (("signal", False), ("gradient", True)):
+        curves = chart.travelling(backwards=backwards)
+        broken = [name for k, name in enumerate(chart.layers) if any(c.broken[k] for c in curves)]
+        said += f" The {way} is NaN or Inf at {span(broken)}." if broken else ""
+    return said
 
 
 def sums(attribution: Attribution) -> dict[str, float]:

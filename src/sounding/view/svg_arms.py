@@ -21,7 +21,7 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
-from sounding.view.wording import effect, judged, outcomes, percent, quantity
+from sounding.view.wording import DECADES, effect, judged, outcomes, percent, quantity
 
 WIDTH, LEFT, RIGHT = 360.0, 52.0, 16.0
 POINTS = 240  # of a loss curve; more would not be seen at this width
@@ -33,7 +33,8 @@ def paired_svg(verdict: Verdict, key: str) -> Markup:
     n = min(len(verdict.seeds), len(before), len(after))
     row = max(7.0, min(20.0, 240.0 / max(n, 1)))
     top, rows = 30.0, row * n
-    across = fitted([*before, *after], LEFT + 8, WIDTH - RIGHT, log_from=10)
+    log_from = 10 if verdict.unit.startswith(DECADES) else math.inf
+    across = fitted([*before, *after], LEFT + 8, WIDTH - RIGHT, log_from=log_from)
     bottom = top + rows + 6
     drawn = [
         _legend(quantity(verdict)),
@@ -93,7 +94,7 @@ def _interval(verdict: Verdict, y: float) -> Markup:
     """The mean difference with its interval on an axis that holds zero."""
     across = fitted([verdict.effect, *verdict.interval], LEFT + 8, WIDTH - RIGHT, zero=True)
     ends = [across(v) for v in verdict.interval if math.isfinite(v)] or [across(verdict.effect)]
-    said = f"Mean difference {effect(verdict)}, {percent(verdict.level)} interval"
+    said = f"Mean difference {effect(verdict)}, {percent(verdict.level)}"
     return group(
         (
             tag("text", said.replace("-", "−"), x=0, y=y - 14, class_="label strong"),

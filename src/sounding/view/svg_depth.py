@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sounding.measure.readings import Attribution
-from sounding.view.depth import Curve, Depth, caption, decades
+from sounding.view.depth import Curve, Depth, caption, decades, sums
 from sounding.view.svg import (
     Axis,
     apart,
@@ -80,9 +80,9 @@ def _panels(
     panels = [curves("Signal, forward", forward, signal)]
     if backward:
         panels.append(curves("Gradient, backward", backward, gradient))
-    if chart.forward is not None:
+    if chart.forward is not None and sums(chart.forward):
         panels.append(bars("What changed the signal", chart.forward))
-    if chart.backward is not None:
+    if chart.backward is not None and sums(chart.backward):
         panels.append(bars("What changed the gradient", chart.backward))
     return panels
 

@@ -25,8 +25,8 @@ class Layout:
     letters: int  # of a layer's name
 
 
-WIDE = Layout("wide", 880, 52, 84, True, (210, 150, 104), 132, 34)
-NARROW = Layout("narrow", 328, 40, 6, False, (170, 130, 92), 104, 20)
+WIDE = Layout("wide", 880, 52, 84, True, (210, 150, 104), 152, 34)
+NARROW = Layout("narrow", 328, 40, 6, False, (170, 130, 92), 144, 20)
 
 
 def layer_axis(layers: tuple[str, ...], layout: Layout, across: Axis, y: float) -> Markup:

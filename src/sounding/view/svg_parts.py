@@ -31,7 +31,7 @@ def parts_panel(
     drawn = [
         tag("text", title, x=0, y=y + 14, class_="panel"),
         _parts_legend(whole, layout, y + 32, columns, ident),
-        horizontal_grid(down, across.start, across.end, most=4),
+        horizontal_grid(down, across.start, across.end, most=6),
         _bars(attribution, across, down, ident),
         tag("line", x1=across.start, x2=across.end, y1=down(0), y2=down(0), class_="zero"),
         _totals(attribution, across, down),

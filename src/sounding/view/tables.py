@@ -85,20 +85,22 @@ def profile_table(profile: Profile) -> Table:
     numbers: dict[str, Iterable[float]] = {"measured": profile.values, "± error": profile.error}
     if profile.expected is not None:
         numbers["expected"] = profile.expected
-    return _table({"": list(profile.layers)}, numbers)
+    return _table({"of": list(profile.layers)}, numbers)
 
 
 def trends_table(chart: Depth) -> Table:
     """Where each curve starts and ends, and what a layer does to it."""
+    predicted = any(curve.expected is not None for curve in chart.curves)
     rows = []
     for curve in chart.curves:
         first, last, _ = curve.ends()
-        factors = curve.factor(), curve.factor(curve.expected)
-        predicted = "" if curve.expected is None else f"×{number(factors[1])}"
-        label = f"{curve.label}, backward" if curve.backwards else curve.label
-        rows.append((label, number(first), number(last), f"×{number(factors[0])}", predicted))
-    columns = ("", "from", "to", "per layer", "predicted")
-    return Table(columns, (False, True, True, True, True), tuple(rows))
+        factors = [curve.factor()]
+        if predicted:
+            factors.append(math.nan if curve.expected is None else curve.factor(curve.expected))
+        said = ["" if math.isnan(f) else f"×{number(f)}" for f in factors]
+        rows.append((curve.label, number(first), number(last), *said))
+    columns = ("curve", "from", "to", "per layer", "predicted")[: len(rows[0])]
+    return Table(columns, (False, True, True, True, True)[: len(columns)], tuple(rows))
 
 
 def cursor_rows(chart: Depth) -> list[dict[str, object]]:

@@ -103,7 +103,10 @@ def _row(grid: Grid, row: int, cells: dict[tuple[int, int], tuple[str, str]]) ->
 def _names(layers: tuple[str, ...], grid: Grid, said: str) -> Text:
     """The first layer on the left and the last on the right, `said` between them."""
     most = max(8, (grid.columns - 12) // 2)
-    first, last = f"1 {shortened(layers[0], most)}", f"{len(layers)} {shortened(layers[-1], most)}"
+    first, last = (
+        f"1: {shortened(layers[0], most)}",
+        f"{len(layers)}: {shortened(layers[-1], most)}",
+    )
     if len(layers) == 1:
         return Text(" " * GUTTER + first, style="bright_black")
     gap = max(2, grid.columns - len(first) - len(last))
@@ -116,11 +119,20 @@ def _names(layers: tuple[str, ...], grid: Grid, said: str) -> Text:
 def _said(curve: Curve, ascii_only: bool) -> Text:
     """'■ spread    0.582 -> 2.71e-12   ×0.407 a layer (predicted ×0.408)'."""
     mark, plain, style = MARKS[curve.label]
-    first, last, _ = curve.ends()
+    first, last, layers = curve.ends()
     label = f"{curve.label}, backward" if curve.backwards else curve.label
     line = Text("  ").append(plain if ascii_only else mark, style=style)
+    if not layers:
+        return line.append(f" {label:<19} {_alone(curve, first)}")
     line.append(f" {label:<19} {f'{number(first)} -> {number(last)}':<20}")
     line.append(f" ×{number(curve.factor())} a layer")
     if curve.expected is not None:
         line.append(f" (predicted ×{number(curve.factor(curve.expected))})", style="bright_black")
     return line
+
+
+def _alone(curve: Curve, value: float) -> str:
+    """What to say of a curve without two values that a logarithmic scale can show."""
+    if not math.isnan(value):
+        return number(value)
+    return "zero throughout" if np.all(curve.values == 0) else "nothing finite to show"

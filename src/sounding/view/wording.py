@@ -31,7 +31,7 @@ def number(value: float) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
@@ -88,10 +88,12 @@ def compared(finding: Finding) -> list[tuple[str, str, str]]:
     """
     every = dict.fromkeys([*finding.measured, *finding.expected])
     names = [n for n in every if not (n.endswith("_error") and n.removesuffix("_error") in every)]
-    return [
-        (name if " " in name else name.replace("_", " "), _valued(finding.measured, name), _valued(finding.expected, name))
-        for name in names
-    ]
+    return [(_spaced(n), _valued(finding.measured, n), _valued(finding.expected, n)) for n in names]
+
+
+def _spaced(name: str) -> str:
+    """'factor_per_layer' as words; a name that is words already stays."""
+    return name if " " in name else name.replace("_", " ")
 
 
 def _valued(values: dict[str, float], name: str) -> str:
@@ -149,13 +151,14 @@ def _severities(checkup: Checkup) -> list[str]:
 def examined(checkup: Checkup) -> str:
     """What was looked at, in one line."""
     readings = checkup.readings
-    loss = f"loss {number(readings.loss)}" + (readings.loss_name and f" ({readings.loss_name})")
+    value = "NaN" if math.isnan(readings.loss) else number(readings.loss)
+    loss = f"loss {value}" + (readings.loss_name and f" ({readings.loss_name})")
     return ", ".join(
         [
             *([checkup.subject] if checkup.subject else []),
             readings.model,
             count(len(readings.path), "weighted layer"),
-            f"batch of {readings.batch}",
+            *([f"batch of {readings.batch}"] if readings.batch else []),
             f"step {readings.step}",
             loss,
             f"{readings.device} {readings.dtype}",

@@ -1,0 +1,80 @@
+"""Which module is running, and what a call inside it is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from torch import nn
+
+
+class Scope:
+    """The stack of the model's modules that are running; modules of nobody's are left out."""
+
+    def __init__(self, model: nn.Module, prefix: str = "") -> None:
+        self._model = model
+        self._names = {
+            id(m): ".".join(part for part in (prefix, name) if part)
+            for name, m in model.named_modules()
+        }
+        self._running: list[tuple[str, nn.Module]] = []  # names with their call, modules
+        self._calls: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+
+    @property
+    def inside(self) -> bool:
+        """Whether a module of the model is running."""
+        return bool(self._running)
+
+    @property
+    def module(self) -> str:
+        """Qualified name of the innermost module that is running."""
+        return self._running[-1][0].partition("@")[0] if self._running else ""
+
+    def enter(self, module: nn.Module) -> bool:
+        """A module begins; False if it is none of the model's."""
+        name = self._names.get(id(module))
+        if name is None:
+            return False
+        self._calls[name] += 1
+        count = self._calls[name]
+        self._running.append((name if count == 1 else f"{name}@{count}", module))
+        return True
+
+    def running(self, module: nn.Module) -> bool:
+        """Whether `module` is the innermost that runs."""
+        return bool(self._running) and self._running[-1][1] is module
+
+    def leave(self) -> None:
+        """The innermost module has ended."""
+        self._running.pop()
+
+    def name(self, operation: str, *, whole: bool = False) -> str:
+        """A name of its own for the next call of `operation`.
+
+        'fc' and 'fc@2' where a layer of torch's is its one operation (or the call is the `whole`
+        module), 'block#relu' and 'block#relu.2' for an operation inside a module.
+        """
+        label = operation
+        if self._running:
+            running, module = self._running[-1]
+            alone = running and (whole or _is_layer(module))
+            label = running if alone else f"{running}#{operation}"
+        self._labels[label] += 1
+        count = self._labels[label]
+        return label if count == 1 else f"{label}.{count}"
+
+    def never_ran(self, used: set[str]) -> list[str]:
+        """Modules with parameters of their own that neither ran nor lent them to a call."""
+        idle = []
+        for name, module in self._model.named_modules():
+            own = [p for p, _ in module.named_parameters(recurse=False)]
+            paths = {".".join(part for part in (name, p) if part) for p in own}
+            if own and not self._calls[self._names[id(module)]] and not paths & used:
+                idle.append(name or type(module).__name__)
+        return idle
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether the module's forward is torch's own and calls no other module but parametrisations."""
+    written = getattr(type(module).forward, "__module__", None) or ""
+    return written.startswith("torch.nn") and all(name == "parametrizations" for name, _ in module.named_children())

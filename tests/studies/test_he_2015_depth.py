@@ -1,0 +1,141 @@
+"""He et al. 2015: the variance arm against theory, the training arm at a size for tests.
+
+The oracle is the closed form: He keeps E[z^2], Xavier halves it, PyTorch's default divides by six.
+No other test would see a gradient measured at the wrong end, or a scheme that is not what its
+name says.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sounding.studies import he_2015_depth as he
+from sounding.studies import study
+from sounding.studies.study import Study
+
+
+@pytest.mark.parametrize("scheme", he.FACTORS)
+def test_mean_squares_follow_the_closed_form(scheme):
+    """Width 256, 6 seeds: one net's log-ratio has variance near 5 (L - 1) / width in nats."""
+    runs = np.log([he.mean_squares(scheme, 256, seed) for seed in range(6)])  # (S, 2, L)
+    spread = math.sqrt(5 * (he.DEPTH - 1) / 256 / 6)
+    expected = (he.DEPTH - 1) * math.log(he.FACTORS[scheme])
+    assert runs.shape == (6, 2, he.DEPTH)
+    drift = -2.5 * (he.DEPTH - 1) / 256  # mean of a logarithm, below the logarithm of the mean
+    assert (runs[:, 0, -1] - runs[:, 0, 0]).mean() == pytest.approx(
+        expected + drift, abs=4 * spread
+    )
+    assert (runs[:, 1, 0] - runs[:, 1, -1]).mean() == pytest.approx(
+        expected + drift, abs=4 * spread
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "fan_out"),
+    [(nn.Linear(300, 200), 300, 200), (nn.Conv2d(20, 40, 3), 180, 360)],
+)
+def test_schemes_have_the_variances_of_their_papers(layer, fan_in, fan_out):
+    """Sample variances: 7,200 entries or more, so five deviations are 8 %."""
+    expected = {he.HE: 2 / fan_in, he.XAVIER: 2 / (fan_in + fan_out), he.DEFAULT: 1 / (3 * fan_in)}
+    for scheme, variance in expected.items():
+        layer.reset_parameters()
+        weight = he.initialise(layer, scheme).weight
+        assert weight.var().item() == pytest.approx(variance, rel=0.08)
+        assert (layer.bias.count_nonzero() == 0) == (scheme != he.DEFAULT)
+
+
+def test_nets_have_thirty_weighted_layers():
+    conv = he.conv_net(he.HE, 2, True, torch.device("cpu"))
+    for net in (he.dense_net(he.HE, 8), conv):
+        weighted = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        assert len(weighted) == he.DEPTH
+    assert sum(isinstance(m, nn.Conv2d) for m in conv) == 27
+    assert conv(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
+    x, y = he.digits().train
+    recipe = he.Recipe(lr=1.0, batch_size=64, steps=20)
+    case = he._case(lambda: nn.Linear(64, 10), x[:256], y[:256], recipe, "linear")
+    said = []
+    arm = he.tuned(case, (1e-4, 0.3, 1e-3), said.append)
+    assert arm.lr == 0.3
+    assert [t.seed for t in arm.search] == [he.TUNING_SEED] * 3
+    assert [t.seed for t in arm.trials] == list(he.SEEDS)
+    assert len(said) == 8
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The quick scale, smaller: 15 steps teach nothing, and the verdict must say so."""
+    said = []
+    result = he.quick(
+        lambda *words: said.append(words), width=64, training_width=12, steps=15, lrs=(1e-3, 1e-2)
+    )
+    return *result, said
+
+
+def test_a_net_that_does_not_train_is_not_called_trained(small):
+    verdicts, _, _ = small
+    assert verdicts[0].outcome == "refuted"
+    trains = next(v for v in verdicts[1:] if v.statement.startswith("with He"))
+    assert trains.outcome == "refuted"
+    assert "edge of the grid" in trains.note
+
+
+def test_every_part_is_there_and_progress_ends_at_its_total(small):
+    verdicts, profiles, said = small
+    assert [v.statement.split(":")[0] for v in verdicts].count("reported") == 2
+    assert len(verdicts) == 1 + 6 + 2 + 2
+    assert len(profiles) == 6
+    totals = {total for _, _, total in said}
+    assert len(totals) == 1
+    assert [done for _, done, _ in said] == list(range(totals.pop() + 1))
+
+
+def test_profiles_start_at_zero_and_theory_is_a_straight_line(small):
+    for profile in small[1]:
+        assert len(profile.layers) == len(profile.values) == he.DEPTH
+        start = 0 if profile.quantity.startswith("mean square of the signal") else -1
+        assert profile.values[start] == profile.expected[start] == 0
+        np.testing.assert_allclose(np.diff(profile.expected, 2), 0, atol=1e-12)
+
+
+def test_the_full_scale_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = study("he-2015-depth", scale="full")
+    assert result.verdicts[0].outcome == "not tested"
+    assert "a CUDA device is needed" in result.verdicts[0].note
+    assert Study.from_dict(result.to_dict()).to_dict() == result.to_dict()
+
+    def absent():
+        raise FileNotFoundError("no CIFAR-10 here")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(he, "cifar10", absent)
+    assert study("he-2015-depth", scale="full").verdicts[0].note == "no CIFAR-10 here"
+
+
+def test_the_full_scales_code_runs_on_a_few_images():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 3, 16, 16, generator=generator)
+    y = torch.arange(16) % 10
+    said = itertools.count()
+    verdicts, _ = he.convolutional(
+        lambda *words: next(said), x, y, steps=2, channels=2, lrs=(1e-3, 1e-2)
+    )
+    assert verdicts[0].outcome == "refuted"  # two steps train nothing
+    assert verdicts[-1].statement.startswith("reported: with batch normalisation")
+    assert next(said) == 2 * (2 + 5) + 2 + 1
+
+
+@pytest.mark.slow
+def test_the_claim_is_supported_at_the_quick_scale():
+    """Deterministic given the seeds; about a minute."""
+    result = study("he-2015-depth")
+    assert [v.outcome for v in result.verdicts] == ["supported"] * 11
+    assert result.verdicts[0].effect > 0.5
