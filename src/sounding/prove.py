@@ -396,13 +396,13 @@ def _screen(
     finalists: int,
     write: Callable[[Remedy], str],
 ) -> tuple[list[Remedy], list[Proof]]:
-    """The remedies that do best on one seed, best first, and a row for each that is left out."""
+    """The remedies that do best on one seed, in their order, and a row for each that is left out."""
     runs.prepare(_jobs(kept, candidates, [seed]))
     proofs = [_attempt(runs, remedy, kept, (seed,), 1, write(remedy)) for remedy in candidates]
     better = [p for p in proofs if p.verdict.effect > BAND and np.isfinite(p.verdict.after).all()]
     chosen = sorted(better, key=lambda p: -p.verdict.effect)[:finalists]
     left = [_screened(proof, seed) for proof in proofs if proof not in chosen]
-    return [proof.remedy for proof in chosen], left
+    return [proof.remedy for proof in proofs if proof in chosen], left
 
 
 def _screened(proof: Proof, seed: int) -> Proof:
@@ -432,10 +432,11 @@ def _attempt(
 def _best(proofs: Iterable[Proof]) -> Proof | None:
     """The gentlest proven remedy that no bolder one beats on the same seeds; None: none proven.
 
-    What touches less is gentler; among equals the larger effect comes first.
+    What touches less is gentler; among equals the order of the finding's remedies decides, in which
+    the simplest comes first.
     """
     proven = [proof for proof in proofs if proof.verdict.outcome == SUPPORTED]
-    order = sorted(proven, key=lambda p: (GENTLEST.index(p.remedy.touches), -p.verdict.effect))
+    order = sorted(proven, key=lambda p: GENTLEST.index(p.remedy.touches))
     best = order[0] if order else None
     for bolder in order[1:]:
         best = bolder if best is None or _beats(bolder, best) else best

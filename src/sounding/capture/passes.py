@@ -28,6 +28,7 @@ class Recording:
     symmetric: dict[str, int]  # weight -> units with a twin of equal weights and gradient
     duplicates: dict[str, int]  # weight -> units with a twin of equal weights
     failures: tuple[str, ...]  # of the recorder itself
+    sizes: dict[str, float]  # parameter -> 2-norm
     end: int = -1  # the call that made the loss, -1 where it was not seen
     notes: tuple[str, ...] = ()  # what was not seen, a sentence each
 
@@ -67,9 +68,15 @@ def record(
 def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
     """Read what is left on the parameters after the backward pass: their gradients."""
     parameters = dict(model.named_parameters())
+    sizes = dict(zip(parameters, norms(list(parameters.values())), strict=True))
     there = {n: p.grad for n, p in parameters.items() if p.requires_grad and p.grad is not None}
-    sizes = dict(zip(there, norms(list(there.values())), strict=True))
-    gradients = {n: sizes.get(n) for n, p in parameters.items() if p.requires_grad}
+    lengths = dict(zip(there, norms(list(there.values())), strict=True))
+    gradients = {n: lengths.get(n) for n, p in parameters.items() if p.requires_grad}
+    for node in recorder.nodes:
+        if node.weight:
+            node.weight_second_moment = sizes[node.weight] ** 2 / parameters[node.weight].numel()
+        if node.bias:
+            node.bias_second_moment = sizes[node.bias] ** 2 / parameters[node.bias].numel()
     matrices = {n: p for n, p in parameters.items() if p.dim() >= 2 and p.shape[0] > 1}
     pairs = twins({n: p for n, p in matrices.items() if p.numel()})
     return Recording(
@@ -79,6 +86,7 @@ def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
         symmetric={name: symmetric for name, (_, symmetric) in pairs.items()},
         duplicates={name: duplicates for name, (duplicates, _) in pairs.items()},
         failures=tuple(f"{type(f).__name__}: {f}" for f in recorder.failures),
+        sizes=sizes,
         end=recorder.end,
         notes=_notes(recorder, model, gradients),
     )

@@ -65,7 +65,6 @@ class Recorder:
         self.origins = Origins(model)
         self._edges: list[Edge] = []
         self._returning: set[int] = set()  # calls whose gradient is waited for
-        self._moments: dict[int, float] = {}
 
     # -- what the pass is run in ------------------------------------------------------------
 
@@ -127,7 +126,6 @@ class Recorder:
             self._guarded(self._bridge, module, (args, kwargs), output)
         self.scope.leave()
 
-    @torch.no_grad()
     def _bridge(self, module: nn.Module, given: Any, output: Any) -> None:
         """A module whose inside was not seen (a script, a foreign kernel) becomes one call."""
         for tensor in tensors(output):
@@ -156,7 +154,6 @@ class Recorder:
             self._guarded(self._after, before, args, kwargs, output)
         return output
 
-    @torch.no_grad()
     def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Before:
         arrivals, strange = [], False
         given = () if name in operations.FRESH else tensors((args, kwargs) if kwargs else args)
@@ -185,7 +182,6 @@ class Recorder:
                 return kept
         return sample(tensor)
 
-    @torch.no_grad()
     def _after(
         self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
@@ -296,21 +292,14 @@ class Recorder:
         node.fan_in, node.fan_out, node.units = weighs.fan_in, weighs.fan_out, weighs.units
         node.weight = self.origins.parameter(weighs.weight)
         node.others = tuple(self.origins.parameter(w) for w in weighs.others)
-        node.weight_second_moment = self._second_moment(weighs.weight, node.weight)
-        node.bias_second_moment = 0.0
-        if weighs.bias is not None:
+        if not node.weight:  # of the model's own ones `finish` knows the size
+            node.weight_second_moment = _mean_square(weighs.weight)
+        if weighs.bias is None:
+            node.bias_second_moment = 0.0
+        else:
             node.bias = self.origins.parameter(weighs.bias)
-            node.bias_second_moment = self._second_moment(weighs.bias, node.bias)
-
-    def _second_moment(self, tensor: torch.Tensor, name: str) -> float:
-        """Mean square of the entries; of a parameter's only once."""
-        key = id(tensor)
-        if not name or key not in self._moments:
-            value = float(norm(tensor)) ** 2 / max(tensor.numel(), 1)
-            if not name:
-                return value
-            self._moments[key] = value
-        return self._moments[key]
+            if not node.bias:
+                node.bias_second_moment = _mean_square(weighs.bias)
 
     def _gate(self, node: Node) -> None:
         """x sigmoid(x), written by hand, is one activation (SiLU), and its sigmoid is none."""
@@ -408,6 +397,10 @@ def _opened(function: Callable) -> Callable | None:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+def _mean_square(tensor: torch.Tensor) -> float:
+    return float(norm(tensor)) ** 2 / max(tensor.numel(), 1)
 
 
 def _is_signal(tensor: torch.Tensor) -> bool:

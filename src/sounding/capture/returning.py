@@ -38,7 +38,6 @@ def watch_gradient(node: Node, tensor: torch.Tensor, guarded: Callable) -> bool:
     return True
 
 
-@torch.no_grad()
 def _keep(node: Node, gradient: torch.Tensor) -> None:
     node.gradient = reduce(gradient, sampled=False)
 
@@ -63,9 +62,8 @@ def _split(producer: Node, edge: Edge, guarded: Callable) -> None:
     function.register_hook(sent)
 
 
-@torch.no_grad()
 def _keep_part(producer: Node, consumer: int, parts: list[torch.Tensor | None]) -> None:
-    there = [part for part in parts if part is not None]
+    there = [part.detach() for part in parts if part is not None]
     if there:
         producer.contributions[consumer] = norm(sum(there[1:], start=there[0]))
 

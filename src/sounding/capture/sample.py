@@ -1,9 +1,9 @@
 """Reduce a tensor where it appears: exact norms of its rows, and a small copy for later.
 
 A tensor that is kept and reduced later is wrong under in-place operations and costs memory. So a
-hook copies small tensors whole; of larger ones it takes the exact 2-norm of every row (which also
-shows any NaN or Inf) and copies at most ROWS x FEATURES values. The rest is computed from these,
-for many tensors at once, at the end.
+hook takes the exact 2-norm of every row (which also shows any NaN or Inf) and copies the tensor if
+it is small, else ROWS x FEATURES values of it. The rest is computed from these, for many tensors
+at once, at the end.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Reduced:
 
     rows: int  # B
     features: int  # F
-    norms: torch.Tensor | None  # (B,) exact 2-norms of the rows; None where `sample` is the whole
-    sample: torch.Tensor | None  # (R, at most F); (B, F) where `norms` is None
+    norms: torch.Tensor  # (B,) exact 2-norms of the rows
+    sample: torch.Tensor | None  # (R, at most F); all of a small tensor, (B, F)
 
     @property
     def numel(self) -> int:
@@ -40,23 +40,17 @@ def reduce(tensor: torch.Tensor, *, sampled: bool = True) -> Reduced:
     Complex entries are read as two real features each. Costs one pass over the tensor, and at
     most 16 kB that stay.
     """
-    tensor = dense(tensor.detach())
-    if tensor.dim() < 2:
-        tensor = tensor.reshape(-1, 1)
-    rows = tensor.shape[0]
-    features = tensor.numel() // rows if rows else 0
-    if rows * features <= WHOLE:
-        return Reduced(rows, features, None, _copied(tensor.flatten(1)))
+    tensor = _at_least_rows(tensor)
+    rows, numel = tensor.shape[0], tensor.numel()
     view = _as_rows(tensor)
     norms = row_norms(tensor if view is None else view)
-    return Reduced(rows, features, norms, _sample(tensor, view) if sampled else None)
+    kept = _sample(tensor, view) if sampled else None
+    return Reduced(rows, numel // rows if rows else 0, norms, kept)
 
 
 def sample(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of at most ROWS evenly spaced rows and FEATURES evenly spaced entries of each."""
-    tensor = dense(tensor.detach())
-    if tensor.dim() < 2:
-        tensor = tensor.reshape(-1, 1)
+    """A copy of a small tensor, or of ROWS evenly spaced rows and FEATURES entries of each."""
+    tensor = _at_least_rows(tensor)
     return _sample(tensor, _as_rows(tensor))
 
 
@@ -67,6 +61,11 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor
+
+
+def _at_least_rows(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = dense(tensor.detach())
+    return tensor if tensor.dim() > 1 else tensor.reshape(-1, 1)
 
 
 # -- norms ------------------------------------------------------------------------------------
@@ -99,7 +98,19 @@ def _safe_norm(tensor: torch.Tensor, dims: tuple[int, ...] | None) -> torch.Tens
 
 def norms(tensors: list[torch.Tensor]) -> list[float]:
     """The 2-norm of each tensor, exact; waits once for each device, not once for each tensor."""
-    return [float(value) for value in gathered([norm(tensor) for tensor in tensors])]
+    values = [dense(tensor.detach()) for tensor in tensors]
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, value in enumerate(values):
+        groups.setdefault((value.device, value.dtype), []).append(i)
+    found = [0.0] * len(values)
+    for indices in groups.values():
+        some = [values[i] for i in indices]
+        dtype = _at_least_single(some[0]) if some[0].device.type == "cpu" else _widest(some[0])
+        sizes = torch.stack(torch._foreach_norm(some, 2, dtype=dtype)).tolist()
+        for i, size in zip(indices, sizes, strict=True):
+            safe = dtype == torch.float64 or SAFE[0] < size < SAFE[1]
+            found[i] = size if safe else float(norm(values[i]))
+    return found
 
 
 def gathered(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -130,8 +141,10 @@ def _widest(tensor: torch.Tensor) -> torch.dtype:
 
 def _as_rows(tensor: torch.Tensor) -> torch.Tensor | None:
     """(B, F) view of the tensor, features in the order of memory; None where there is none."""
+    if tensor.dim() == 2:
+        return tensor
     if tensor.is_contiguous():
-        return tensor.view(tensor.shape[0], -1) if tensor.numel() else tensor.flatten(1)
+        return tensor.flatten(1)
     order = sorted(range(1, tensor.dim()), key=tensor.stride, reverse=True)
     try:
         return tensor.permute(0, *order).view(tensor.shape[0], -1)
@@ -140,6 +153,8 @@ def _as_rows(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def _sample(tensor: torch.Tensor, view: torch.Tensor | None) -> torch.Tensor:
+    if tensor.numel() <= WHOLE:
+        return _copied(tensor.flatten(1) if view is None else view)
     step = math.ceil(tensor.shape[0] / ROWS) or 1
     if view is not None:
         return _copied(view[::step, :: _odd_stride(view.shape[1])])

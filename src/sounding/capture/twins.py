@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
+
 import numpy as np
 import torch
 
@@ -18,31 +21,40 @@ def twins(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
     with nearly the same fingerprint are compared in full. Exact, unless a third row's
     fingerprint falls within the rounding of two equal ones.
     """
-    rows = {name: w.detach().flatten(1) for name, w in weights.items()}
-    prints = gathered([_fingerprint(matrix) for matrix in rows.values()])
-    return {
-        name: _counted(rows[name], weights[name].grad, fingerprint.numpy())
-        for name, fingerprint in zip(rows, prints, strict=True)
-    }
+    prints = gathered([_fingerprint(w.detach().flatten(1)) for w in weights.values()])
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, fingerprint in enumerate(prints):
+        groups[len(fingerprint)].append(i)
+    names, found = list(weights), dict.fromkeys(weights, (0, 0))
+    for indices in groups.values():
+        values = np.stack([prints[i].numpy() for i in indices])  # (N, rows)
+        orders = np.argsort(values, axis=1)
+        ordered = np.take_along_axis(values, orders, axis=1)
+        with np.errstate(invalid="ignore"):  # NaN and infinity are no twins
+            near = np.abs(np.diff(ordered)) <= CLOSE * np.abs(ordered[:, 1:])
+        for at in np.flatnonzero(near.any(1)):
+            name = names[indices[at]]
+            found[name] = _counted(weights[name], orders[at], near[at])
+    return found
 
 
 def _fingerprint(matrix: torch.Tensor) -> torch.Tensor:
-    columns = torch.arange(matrix.shape[1], dtype=torch.float32, device=matrix.device)
-    direction = torch.cos(columns * columns * 0.37 + columns) + 1.5  # no two columns alike
     if matrix.dtype in (torch.float16, torch.bfloat16):
         matrix = matrix.float()
-    return matrix @ direction.to(matrix.dtype)
+    return matrix @ _direction(matrix.shape[1], matrix.dtype, matrix.device)
 
 
-def _counted(
-    rows: torch.Tensor, gradient: torch.Tensor | None, fingerprint: np.ndarray
-) -> tuple[int, int]:
-    order = np.argsort(fingerprint)
-    ordered = fingerprint[order]
-    near = np.abs(np.diff(ordered)) <= CLOSE * np.abs(ordered[1:])
+@functools.lru_cache(maxsize=32)
+def _direction(columns: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A vector in which no two columns count alike."""
+    places = torch.arange(columns, dtype=torch.float32)
+    return (torch.cos(places * places * 0.37 + places) + 1.5).to(device, dtype)
+
+
+def _counted(weight: torch.Tensor, order: np.ndarray, near: np.ndarray) -> tuple[int, int]:
+    """Rows with a twin, of those that are `near` the next one in `order`."""
+    rows, gradient = weight.detach().flatten(1), weight.grad
     pairs = np.flatnonzero(near)
-    if not len(pairs):
-        return 0, 0
     equal = np.zeros(len(near), dtype=bool)
     equal[pairs] = _equal(rows, order[pairs], order[pairs + 1], 0.0)
     duplicates = _members(equal)

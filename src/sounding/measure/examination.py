@@ -35,7 +35,7 @@ def readings(
     calls = tuple(_call(node, nodes, model) for node in nodes)
     full = attribution.main_path(nodes, recording.end)
     forward = signal(nodes)
-    back = gradients(recording, model)
+    back = gradients(recording)
     path = tuple(i for i in full if nodes[i].role == "weight")
     first = next(model.parameters(), torch.zeros(0))
     inputs = [n for n in nodes if n.role == "input"]

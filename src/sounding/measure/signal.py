@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from sounding.capture.node import Node
-from sounding.capture.sample import Reduced, gathered
-from sounding.measure.blocks import Block, blocks, squares, stacked
+from sounding.capture.sample import gathered
+from sounding.measure.blocks import Block, blocks, sizes
 from sounding.measure.readings import Signal
-from sounding.theory.activations import activation, saturated
+from sounding.theory.activations import activation
 
 Columns = dict[str, np.ndarray]
+
+FLAT = 0.01  # |slope| below which a unit is saturated; the same as theory's `saturated`, which tests
 
 NAMES = (
     "rms rms_error mean mean_error std std_error spread spread_error correlation correlation_error "
@@ -32,15 +34,16 @@ def signal(nodes: Sequence[Node]) -> Signal:
     """
     outputs = [node.output for node in nodes]
     columns: Columns = {name: np.full(len(nodes), np.nan) for name in NAMES}
-    sizes = squares(outputs)
-    columns["rms"], columns["rms_error"] = sizes.rms, sizes.error
-    for block in blocks(outputs):
-        _describe(columns, block)
-    _rectifiers(columns, nodes)
+    whole = sizes(outputs)
+    columns["rms"], columns["rms_error"] = whole.rms, whole.error
+    for block in blocks(outputs, whole.rms):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            _zeros(columns, block, nodes)
+            _describe(columns, block)
+    _dead(columns, nodes)
     _slopes(columns, nodes)
-    arriving = squares([node.gradient for node in nodes]).finite
-    broken = harmful(nodes, sizes.finite, arriving)
-    return Signal(nonfinite=broken, **columns)
+    arriving = sizes([node.gradient for node in nodes]).finite
+    return Signal(nonfinite=harmful(nodes, whole.finite, arriving), **columns)
 
 
 def harmful(
@@ -59,34 +62,78 @@ def harmful(
     return tuple(int(i) for i in np.flatnonzero(~absorbed))
 
 
+def _zeros(columns: Columns, block: Block, nodes: Sequence[Node]) -> None:
+    """The fraction of zeros that rectifiers put out, from the sample."""
+    of = np.array([nodes[i].peaks is not None for i in block.indices])
+    if of.any():
+        fraction, error = _mean_and_error((block.values[of] == 0).astype(np.float64), block.unseen)
+        columns["zeros"][block.indices[of]], columns["zeros_error"][block.indices[of]] = (
+            fraction,
+            error,
+        )
+
+
 def _describe(columns: Columns, block: Block) -> None:
-    """Mean, deviation, spread and correlation of tensors with samples of one shape."""
+    """Mean, deviation, spread and correlation of tensors with samples of one shape.
+
+    With x_i the rows, m their mean and G the inner products of the x_i - m, everything else follows:
+    x_i.x_j = G_ij + m.(x_i - m) + m.(x_j - m) + m.m. The mean is taken off first, so that a spread far
+    below the mean keeps its digits. `block.values` are overwritten.
+    """
     at, values, scale = block.indices, block.values, block.scale
     rows, features = values.shape[1:]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean, error = _mean_and_error(values, block.unseen)
-        columns["mean"][at], columns["mean_error"][at] = mean * scale, error * scale
-        if features > 1:
-            variance = values.var(2)  # (N, R) over the units of one sample
-            columns["std"][at], columns["std_error"][at] = _root(variance, scale)
-        if rows > 1:
-            deviations = (values - values.mean(1, keepdims=True)) ** 2 * (rows / (rows - 1))
-            mean, error = _mean_and_error(deviations, block.unseen)
-            columns["spread"][at] = np.sqrt(mean) * scale
-            halved = np.where(mean > 0, error / (2 * np.sqrt(mean)), 0.0)
-            columns["spread_error"][at] = halved * scale
-            _correlate(columns, block)
+    mean, error = _mean_and_error(values, block.unseen)
+    columns["mean"][at], columns["mean_error"][at] = mean * scale, error * scale
+    row_means = values.mean(2)  # (N, R)
+    centre = values.mean(1)  # (N, F)
+    values -= centre[:, None, :]
+    along = np.matmul(values, centre[:, :, None])[:, :, 0]  # (N, R)
+    inner = np.matmul(values, values.transpose(0, 2, 1))  # (N, R, R)
+    if rows > 1:
+        by_unit = np.einsum("nrf,nrf->nf", values, values) if block.unseen else None
+        own = np.einsum("nrr->nr", inner)
+        spread, error = _spread(own / features, by_unit, block)
+        columns["spread"][at], columns["spread_error"][at] = spread * scale, error * scale
+    inner += along[:, :, None] + along[:, None, :]
+    inner += np.einsum("nf,nf->n", centre, centre)[:, None, None]
+    squares = np.einsum("nrr->nr", inner).copy()
+    if features > 1:
+        variance = np.maximum(squares / features - row_means**2, 0.0)
+        columns["std"][at], columns["std_error"][at] = _root(variance, scale)
+    if rows > 1:
+        columns["correlation"][at], columns["correlation_error"][at] = _cosines(inner, squares)
 
 
 def _mean_and_error(values: np.ndarray, unseen: float) -> tuple[np.ndarray, np.ndarray]:
     """(N,) mean of (N, R, F), and its standard error over rows and over features not sampled."""
     rows, features = values.shape[1:]
+    by_row = values.mean(2)
     if rows < 2:
-        return values.mean((1, 2)), np.full(len(values), np.nan)
-    square = values.mean(2).var(1, ddof=1) / rows
+        return by_row.mean(1), np.full(len(values), np.nan)
+    square = by_row.var(1, ddof=1) / rows
     if unseen and features > 1:
         square = square + values.mean(1).var(1, ddof=1) / features * unseen
-    return values.mean((1, 2)), np.sqrt(square)
+    return by_row.mean(1), np.sqrt(square)
+
+
+def _spread(
+    by_row: np.ndarray, by_unit: np.ndarray | None, block: Block
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) rms deviation of a unit from its mean over the batch, and its standard error.
+
+    Args:
+        by_row: (N, R) mean squared deviation of each row.
+        by_unit: (N, F) summed squared deviations of each unit, where not all units were sampled.
+        block: Where they come from.
+    """
+    rows, features = block.values.shape[1:]
+    unbiased = rows / (rows - 1)
+    variance = by_row.mean(1) * unbiased
+    square = by_row.var(1, ddof=1) / rows
+    if by_unit is not None and features > 1:
+        square = square + (by_unit / rows).var(1, ddof=1) / features * block.unseen
+    spread = np.sqrt(variance)
+    return spread, np.where(variance > 0, np.sqrt(square) * unbiased / (2 * spread), 0.0)
 
 
 def _root(squares_by_row: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,32 +146,26 @@ def _root(squares_by_row: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np
     return root * scale, np.where(mean > 0, error / (2 * root), 0.0) * scale
 
 
-def _correlate(columns: Columns, block: Block) -> None:
-    """The cosine of two samples, averaged over all pairs of sampled rows.
+def _cosines(inner: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the cosine of two samples, averaged over all pairs of rows, and its standard error.
 
-    With unit rows u_i and their sum s, the mean over pairs is (s.s - R) / (R (R - 1)). It is a
-    U-statistic: its standard error is twice that of the mean over rows of (u_i.s - 1) / (R - 1).
+    The mean over pairs is a U-statistic: its error is twice that of the mean over rows of a row's
+    mean cosine with the others.
     """
-    values, rows = block.values, block.values.shape[1]
-    norms = np.sqrt(np.einsum("nrf,nrf->nr", values, values))
-    units = values / norms[:, :, None]
-    with_others = (np.einsum("nrf,nf->nr", units, units.sum(1)) - 1) / (rows - 1)  # (N, R)
-    columns["correlation"][block.indices] = with_others.mean(1)
-    if rows > 2:
-        error = 2 * with_others.std(1, ddof=1) / np.sqrt(rows)
-        columns["correlation_error"][block.indices] = error
+    rows = inner.shape[1]
+    norms = np.sqrt(squares)
+    cosines = inner / norms[:, :, None] / norms[:, None, :]
+    with_others = (cosines.sum(2) - 1) / (rows - 1)  # (N, R)
+    if rows < 3:
+        return with_others.mean(1), np.full(len(inner), np.nan)
+    return with_others.mean(1), 2 * with_others.std(1, ddof=1) / np.sqrt(rows)
 
 
-def _rectifiers(columns: Columns, nodes: Sequence[Node]) -> None:
-    """Units that are zero on the whole batch, exactly; the fraction of zeros, from the sample."""
-    found = [node for node in nodes if node.peaks is not None]
-    for node, peaks in zip(found, gathered([n.peaks for n in found]), strict=True):  # type: ignore[misc]
-        columns["dead"][node.index] = float((peaks.numpy() == 0).sum())
-    outputs: list[Reduced | None] = [n.output if n.peaks is not None else None for n in nodes]
-    for block in blocks(outputs):
-        zero = (block.values == 0).astype(np.float64)
-        mean, error = _mean_and_error(zero, block.unseen)
-        columns["zeros"][block.indices], columns["zeros_error"][block.indices] = mean, error
+def _dead(columns: Columns, nodes: Sequence[Node]) -> None:
+    """Rectifiers' units that are zero on the whole batch, exactly."""
+    found = [(node.index, node.peaks) for node in nodes if node.peaks is not None]
+    for (index, _), peaks in zip(found, gathered([p for _, p in found]), strict=True):
+        columns["dead"][index] = float(np.count_nonzero(peaks.float().numpy() == 0))
 
 
 def _slopes(columns: Columns, nodes: Sequence[Node]) -> None:
@@ -138,13 +179,13 @@ def _slopes(columns: Columns, nodes: Sequence[Node]) -> None:
     for (*_, features), found in groups.items():
         at = [node.index for node in found]
         phi = activation(found[0].operation, **found[0].arguments)
-        z = stacked([n.preactivation for n in found])  # type: ignore[misc]
-        z = z.reshape(*z.shape[:2], -1)
+        samples = gathered([z for node in found if (z := node.preactivation) is not None])
+        z = np.stack([s.numpy() for s in samples]).astype(np.float64)  # (N, R, F)
         unseen = 1 - z.shape[2] / features if features else 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            squared = phi.derivative(z) ** 2
-            columns["slope"][at], columns["slope_error"][at] = _mean_and_error(squared, unseen)
+            slope = phi.derivative(z)
+            columns["slope"][at], columns["slope_error"][at] = _mean_and_error(slope**2, unseen)
             if phi.saturates:
-                flat = saturated(phi, z).astype(np.float64)
-                mean, error = _mean_and_error(flat, unseen)
-                columns["saturated"][at], columns["saturated_error"][at] = mean, error
+                flat = (np.abs(slope) < FLAT).astype(np.float64)
+                fraction, error = _mean_and_error(flat, unseen)
+                columns["saturated"][at], columns["saturated_error"][at] = fraction, error

@@ -29,20 +29,23 @@ def weights(recording: Recording, model: nn.Module, calls: tuple[Call, ...]) -> 
             if name:
                 used.setdefault(name, call)
     tensors = [parameters[name].detach() for name in used]
-    moments = [_second_moment(name, used[name], parameters[name]) for name in used]
+    counts = np.array([max(t.numel(), 1) for t in tensors])
+    moments = np.array([recording.sizes[name] for name in used]) ** 2 / counts
     variances = _variances(tensors, moments)
-    counts = [max(t.numel(), 1) for t in tensors]
+    kurtoses = _kurtoses(tensors)
     return Weights(
         parameters=tuple(used),
         variance=variances,
-        variance_error=variances * np.sqrt(2 / np.array(counts)),  # of a normal sample; others less
-        second_moment=np.array(moments),
+        variance_error=variances * np.sqrt(2 / counts),  # of a normal sample; others less
+        second_moment=moments,
         fan_in=np.array([float(c.fan_in) for c in used.values()]),
         fan_out=np.array([float(c.fan_out) for c in used.values()]),
         needed=np.array([needed_variance(c) for c in used.values()]),
         scheme=tuple(
-            _scheme(call, tensor, variance)
-            for call, tensor, variance in zip(used.values(), tensors, variances, strict=True)
+            _scheme(call, tensor, variance, kurtosis)
+            for call, tensor, variance, kurtosis in zip(
+                used.values(), tensors, variances, kurtoses, strict=True
+            )
         ),
         units=np.array([float(c.units) for c in used.values()]),
         rank=ranks(tensors).astype(np.float64),
@@ -51,20 +54,13 @@ def weights(recording: Recording, model: nn.Module, calls: tuple[Call, ...]) -> 
     )
 
 
-def _second_moment(name: str, call: Call, weight: torch.Tensor) -> float:
-    if name == call.weight:
-        return call.weight_second_moment
-    return float(torch.linalg.vector_norm(weight.detach())) ** 2 / max(weight.numel(), 1)
-
-
-def _variances(tensors: list[torch.Tensor], moments: list[float]) -> np.ndarray:
+def _variances(tensors: list[torch.Tensor], moments: np.ndarray) -> np.ndarray:
     """Of the entries about their mean."""
     sums = gathered([t.sum(dtype=_summed_in(t)) for t in tensors])
     means = np.array([float(s) / max(t.numel(), 1) for s, t in zip(sums, tensors, strict=True)])
-    moment = np.array(moments, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        variance = np.where(np.isfinite(moment), np.maximum(moment - means**2, 0.0), moment)
-        variance[variance < 1e-6 * moment] = 0.0  # what rounding leaves of a constant
+        variance = np.where(np.isfinite(moments), np.maximum(moments - means**2, 0.0), moments)
+        variance[variance < 1e-6 * moments] = 0.0  # what rounding leaves of a constant
     return variance
 
 
@@ -72,17 +68,33 @@ def _summed_in(tensor: torch.Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _scheme(call: Call, weight: torch.Tensor, variance: float) -> str:
+def _kurtoses(tensors: list[torch.Tensor]) -> np.ndarray:
+    """E w^4 / (E w^2)^2 about the mean, of a sample; 3, the normal's, where all are equal."""
+    found = np.full(len(tensors), 3.0)
+    groups: dict[torch.Size, list[int]] = defaultdict(list)
+    samples = gathered([sample(t) for t in tensors])
+    for i, entries in enumerate(samples):
+        if entries.numel():
+            groups[entries.shape].append(i)
+    for indices in groups.values():
+        values = np.stack([samples[i].numpy().ravel() for i in indices]).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            values -= values.mean(1, keepdims=True)
+            values /= np.abs(values).max(1, keepdims=True)
+            values *= values
+            kurtosis = np.einsum("nk,nk->n", values, values) / values.shape[1]
+            kurtosis /= values.mean(1) ** 2
+        found[indices] = np.where(kurtosis >= 1, kurtosis, 3.0)
+    return found
+
+
+def _scheme(call: Call, weight: torch.Tensor, variance: float, kurtosis: float) -> str:
     """The known initialisation that gives this variance, '' for none.
 
     By torch's own count of the fans, which is what torch's initialisers went by.
     """
     if call.operation in LOOKUPS or not variance < math.inf or weight.dim() < 2:
         return ""
-    entries = sample(weight).cpu().numpy().astype(np.float64)
-    centred = entries - entries.mean()
-    spread = float((centred**2).mean())
-    kurtosis = max(float((centred**4).mean()) / spread**2, 1.0) if spread > 0 else 3.0
     field = math.prod(weight.shape[2:])
     fan_in, fan_out = weight.shape[1] * field, weight.shape[0] * field
     found = closest_scheme(variance, fan_in, fan_out, weight.numel(), kurtosis=kurtosis)
@@ -140,19 +152,17 @@ def ranks(tensors: list[torch.Tensor]) -> np.ndarray:
 
 
 def _gram(matrix: torch.Tensor) -> torch.Tensor:
-    """(k, k) inner products of the sketch's columns, scaled so that no square overflows."""
+    """(k, k) inner products of the sketch's columns."""
     if matrix.dtype in (torch.float16, torch.bfloat16):
         matrix = matrix.float()
-    random = _random(matrix.shape[1])[:, : min(RANK, *matrix.shape)]
-    sketch = (matrix @ random.to(matrix)).double()
-    largest = sketch.abs().amax()
-    sketch = sketch / torch.where(largest > 0, largest, torch.ones_like(largest))
+    random = _random(matrix.shape[1], matrix.dtype, matrix.device)
+    sketch = (matrix @ random[:, : min(RANK, *matrix.shape)]).double()
     return sketch.T @ sketch
 
 
 @functools.lru_cache(maxsize=16)
-def _random(rows: int) -> torch.Tensor:
-    return torch.randn(rows, RANK, generator=torch.Generator().manual_seed(0))
+def _random(rows: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.randn(rows, RANK, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
 
 def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
@@ -160,12 +170,24 @@ def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray
     finite = np.isfinite(grams).all((1, 2))
     grams = np.where(finite[:, None, None], grams, 0.0)
     least = tolerance**2 * np.einsum("nkk->nk", grams).max(1)
-    count = np.zeros(len(grams))
-    for k in range(grams.shape[1]):
-        left = grams[:, k, k]
+    full = _all_independent(grams, least)
+    count = np.where(full, grams.shape[1], 0)
+    grams, least = grams[~full], least[~full]
+    left_over = np.zeros(len(grams))
+    while len(grams) and grams.shape[1]:
+        left = grams[:, 0, 0]
         counts = (left > least) & (left > 0)
-        count += counts
-        safe = np.where(counts, left, 1.0)
-        column = np.where(counts[:, None], grams[:, :, k] / np.sqrt(safe)[:, None], 0.0)
-        grams = grams - column[:, :, None] * column[:, None, :]
+        left_over += counts
+        column = grams[:, 0, 1:] / np.sqrt(np.where(counts, left, np.inf))[:, None]
+        grams = grams[:, 1:, 1:] - column[:, :, None] * column[:, None, :]
+    count[~full] = left_over
     return count
+
+
+def _all_independent(grams: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """(N,) whether every column is left over: the quick way, for matrices of full rank."""
+    try:
+        factors = np.linalg.cholesky(grams)
+    except np.linalg.LinAlgError:
+        return np.zeros(len(grams), dtype=bool)
+    return (np.einsum("nkk->nk", factors) ** 2 > least[:, None]).all(1)

@@ -123,7 +123,7 @@ def _(result: Verdict, console: Console) -> None:
 @_show.register
 def _(result: Proof, console: Console) -> None:
     _line(console, Text(str(result.remedy), style="bold"))
-    for verdict in (*result.metrics, result.verdict):
+    for verdict in wording.tested(result):
         _judged(console, verdict)
     _code(console, result.code)
 
@@ -136,7 +136,7 @@ def _(result: Repair, console: Console) -> None:
         _line(console, Text("Tried with paired seeds:", style="bold"))
     for proof in result.proofs:
         _line(console, Text(str(proof.remedy)), indent=2)
-        for verdict in (*proof.metrics, proof.verdict):
+        for verdict in wording.tested(proof):
             _judged(console, verdict, indent=4)
     _line(console)
     _line(console, Text(wording.headline(result).replace("→", "->"), style="bold"))

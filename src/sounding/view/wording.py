@@ -222,6 +222,13 @@ def best_verdict(proof: Proof) -> Verdict:
     return judged_metrics[0] if judged_metrics else proof.verdict
 
 
+def tested(proof: Proof) -> list[Verdict]:
+    """What was judged, metrics first; of a remedy that was left out, the one reason."""
+    if proof.verdict.outcome == "not tested":
+        return [proof.verdict]
+    return [*proof.metrics, proof.verdict]
+
+
 def kept_proofs(repair: Repair) -> list[Proof]:
     """The proofs of the remedies that were kept, in the order tried."""
     kept = {str(remedy) for remedy in repair.kept}
