@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from sounding.view import wording
+from sounding.view import numbers, wording
 
 
 @pytest.mark.parametrize(
@@ -25,20 +25,20 @@ from sounding.view import wording
     ],
 )
 def test_number_has_three_significant_digits(value, said):
-    assert wording.number(value) == said
+    assert numbers.number(value) == said
 
 
 @pytest.mark.parametrize("value", [1.004e-9, 9.996e-4, 0.0010004, 0.9996, 99999.0, -3.3e7])
 def test_number_reads_back_within_half_a_percent(value):
-    assert float(wording.number(value)) == pytest.approx(value, rel=5e-3)
+    assert float(numbers.number(value)) == pytest.approx(value, rel=5e-3)
 
 
 def test_together_uses_one_number_of_decimals():
-    assert wording.together([0.1, 0.97]) == ["0.10", "0.97"]
-    assert wording.together([12.3456, 1.0]) == ["12.3", "1.0"]
-    assert wording.together([0.0123, 0.0041]) == ["0.012", "0.004"]
-    assert wording.together([1.0, math.inf]) == ["1.00", "∞"]
-    assert wording.together([-0.5, 0.25], sign=True) == ["-0.50", "+0.25"]
+    assert numbers.together([0.1, 0.97]) == ["0.10", "0.97"]
+    assert numbers.together([12.3456, 1.0]) == ["12.3", "1.0"]
+    assert numbers.together([0.0123, 0.0041]) == ["0.012", "0.004"]
+    assert numbers.together([1.0, math.inf]) == ["1.00", "∞"]
+    assert numbers.together([-0.5, 0.25], sign=True) == ["-0.50", "+0.25"]
 
 
 def test_verdict_is_the_sentence_of_the_brief(examples):
@@ -106,13 +106,13 @@ def test_compared_joins_a_number_with_its_error(examples):
 
 def test_span_shortens_many_layers():
     names = [f"layers.{2 * k}" for k in range(30)]
-    assert wording.span(names) == "layers.0 ... layers.58 (30 layers)"
-    assert wording.span(names[:2]) == "layers.0, layers.2"
-    assert wording.span([""]) == "the model"
+    assert numbers.span(names) == "layers.0 ... layers.58 (30 layers)"
+    assert numbers.span(names[:2]) == "layers.0, layers.2"
+    assert numbers.span([""]) == "the model"
 
 
 def test_printable_shows_escapes_instead_of_obeying_them():
-    assert wording.printable("a\x1b[31mb\u202ec\n") == "a\\x1b[31mb\\u202ec\n"
+    assert numbers.printable("a\x1b[31mb\u202ec\n") == "a\\x1b[31mb\\u202ec\n"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def given_back(*modules: nn.Module) -> Iterator[None]:
     copied: a forward and backward pass leaves them alone.
     """
     parts = list(dict.fromkeys(m for root in modules for m in root.modules()))
-    parameters = list(dict.fromkeys(p for m in modules for p in m.parameters()))
+    parameters = list(dict.fromkeys(p for m in parts for p in m._parameters.values() if p is not None))
     gradients = [p.grad for p in parameters]
     attributes = [_attributes(m) for m in parts]
     tensors = [(t, t.detach().clone()) for m in parts for t in _rewritten(m)]

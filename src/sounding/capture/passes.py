@@ -11,10 +11,10 @@ from torch import nn
 
 from sounding.capture.compiled import is_compiled
 from sounding.capture.keep import given_back
+from sounding.capture.matrices import Matrix, matrices
 from sounding.capture.node import Node
 from sounding.capture.recorder import Recorder
 from sounding.capture.sample import norms
-from sounding.capture.twins import twins
 from sounding.objective import check_scalar
 
 
@@ -25,10 +25,9 @@ class Recording:
     nodes: list[Node]
     loss: float
     gradients: dict[str, float | None]  # parameter -> 2-norm of its gradient, None: none arrived
-    symmetric: dict[str, int]  # weight -> units with a twin of equal weights and gradient
-    duplicates: dict[str, int]  # weight -> units with a twin of equal weights
+    sizes: dict[str, float]  # parameter -> its own 2-norm
+    matrices: dict[str, Matrix]  # weight (two dimensions or more) -> what is left of it
     failures: tuple[str, ...]  # of the recorder itself
-    sizes: dict[str, float]  # parameter -> 2-norm
     end: int = -1  # the call that made the loss, -1 where it was not seen
     notes: tuple[str, ...] = ()  # what was not seen, a sentence each
 
@@ -68,28 +67,34 @@ def record(
 def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
     """Read what is left on the parameters after the backward pass: their gradients."""
     parameters = dict(model.named_parameters())
-    sizes = dict(zip(parameters, norms(list(parameters.values())), strict=True))
+    nodes = recorder.nodes
+    lookups = {n.weight for n in nodes if n.operation.startswith("embedding")}
+    lookups -= {n.weight for n in nodes if not n.operation.startswith("embedding")}
+    weights = matrices({n: p for n, p in parameters.items() if p.dim() >= 2}, lookups)
+    sizes = {name: matrix.norm for name, matrix in weights.items()}
+    sizes |= _norms({n: p for n, p in parameters.items() if p.dim() < 2})
     there = {n: p.grad for n, p in parameters.items() if p.requires_grad and p.grad is not None}
-    lengths = dict(zip(there, norms(list(there.values())), strict=True))
+    lengths = _norms(there)
     gradients = {n: lengths.get(n) for n, p in parameters.items() if p.requires_grad}
-    for node in recorder.nodes:
+    for node in nodes:
         if node.weight:
             node.weight_second_moment = sizes[node.weight] ** 2 / parameters[node.weight].numel()
         if node.bias:
             node.bias_second_moment = sizes[node.bias] ** 2 / parameters[node.bias].numel()
-    matrices = {n: p for n, p in parameters.items() if p.dim() >= 2 and p.shape[0] > 1}
-    pairs = twins({n: p for n, p in matrices.items() if p.numel()})
     return Recording(
-        nodes=recorder.nodes,
+        nodes=nodes,
         loss=loss,
         gradients=gradients,
-        symmetric={name: symmetric for name, (_, symmetric) in pairs.items()},
-        duplicates={name: duplicates for name, (duplicates, _) in pairs.items()},
-        failures=tuple(f"{type(f).__name__}: {f}" for f in recorder.failures),
         sizes=sizes,
+        matrices=weights,
+        failures=tuple(f"{type(f).__name__}: {f}" for f in recorder.failures),
         end=recorder.end,
         notes=_notes(recorder, model, gradients),
     )
+
+
+def _norms(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
+    return dict(zip(tensors, norms(list(tensors.values())), strict=True))
 
 
 def _notes(

@@ -106,7 +106,7 @@ def norms(tensors: list[torch.Tensor]) -> list[float]:
     for indices in groups.values():
         some = [values[i] for i in indices]
         dtype = _at_least_single(some[0]) if some[0].device.type == "cpu" else _widest(some[0])
-        sizes = torch.stack(torch._foreach_norm(some, 2, dtype=dtype)).tolist()
+        sizes = torch.stack([torch.linalg.vector_norm(v, dtype=dtype) for v in some]).tolist()
         for i, size in zip(indices, sizes, strict=True):
             safe = dtype == torch.float64 or SAFE[0] < size < SAFE[1]
             found[i] = size if safe else float(norm(values[i]))

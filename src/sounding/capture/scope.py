@@ -67,9 +67,10 @@ class Scope:
         """Modules with parameters of their own that neither ran nor lent them to a call."""
         idle = []
         for name, module in self._model.named_modules():
-            own = [p for p, _ in module.named_parameters(recurse=False)]
-            paths = {".".join(part for part in (name, p) if part) for p in own}
-            if own and not self._calls[self._names[id(module)]] and not paths & used:
+            if self._calls[self._names[id(module)]]:
+                continue
+            own = [p for p, tensor in module._parameters.items() if tensor is not None]
+            if own and not any((f"{name}.{p}" if name else p) in used for p in own):
                 idle.append(name or type(module).__name__)
         return idle
 

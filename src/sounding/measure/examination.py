@@ -53,7 +53,7 @@ def readings(
         path=path,
         signal=forward,
         gradients=back,
-        weights=weights(recording, model, calls),
+        weights=weights(recording, calls),
         forward=attribution.forward(nodes, full, forward.rms),
         backward=attribution.backward(nodes, full, back.rms),
         expectation=expectation(calls, full, forward, back),

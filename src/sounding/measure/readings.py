@@ -93,7 +93,7 @@ class Weights(Result):
     needed: np.ndarray  # (W,) variance x fan_in that the following activation needs; nan: unknown
     scheme: tuple[str, ...]  # (W,) the known scheme with this variance, '' for none
     units: np.ndarray  # (W,) output units
-    rank: np.ndarray  # (W,) numerical rank, counted up to 32
+    rank: np.ndarray  # (W,) numerical rank, counted up to 16
     duplicates: np.ndarray  # (W,) units with an exact twin (same incoming weights and bias)
     symmetric: np.ndarray  # (W,) of those, twins with the same gradient: equal for ever
 

@@ -7,77 +7,66 @@ import math
 from collections import defaultdict
 
 import numpy as np
-import torch
-from torch import nn
 
+from sounding.capture.matrices import Matrix
 from sounding.capture.passes import Recording
-from sounding.capture.sample import gathered, sample
 from sounding.measure.readings import Call, Weights
 from sounding.theory.activations import activation
 from sounding.theory.initialisation import closest_scheme, required_gain
 
-RANK = 32  # a rank is counted up to this: enough to tell a degenerate matrix from a full one
 LOOKUPS = ("embedding", "embedding_bag")
 
 
-def weights(recording: Recording, model: nn.Module, calls: tuple[Call, ...]) -> Weights:
+def weights(recording: Recording, calls: tuple[Call, ...]) -> Weights:
     """Statistics of every weight that a recorded call used, in the order of first use."""
-    parameters = dict(model.named_parameters())
     used: dict[str, Call] = {}
     for node, call in zip(recording.nodes, calls, strict=True):
         for name in (call.weight, *node.others):
-            if name:
+            if name in recording.matrices:
                 used.setdefault(name, call)
-    tensors = [parameters[name].detach() for name in used]
-    counts = np.array([max(t.numel(), 1) for t in tensors])
-    moments = np.array([recording.sizes[name] for name in used]) ** 2 / counts
-    variances = _variances(tensors, moments)
-    kurtoses = _kurtoses(tensors)
+    found = [recording.matrices[name] for name in used]
+    counts = np.array([max(math.prod(m.shape), 1) for m in found])
+    moments = np.array([m.norm for m in found]) ** 2 / counts
+    variances = _variances(np.array([m.mean for m in found]), moments)
+    kurtoses = _kurtoses([m.sample for m in found])
     return Weights(
         parameters=tuple(used),
         variance=variances,
-        variance_error=variances * np.sqrt(2 / counts),  # of a normal sample; others less
+        variance_error=variances * np.sqrt((kurtoses - 1) / counts),
         second_moment=moments,
         fan_in=np.array([float(c.fan_in) for c in used.values()]),
         fan_out=np.array([float(c.fan_out) for c in used.values()]),
         needed=np.array([needed_variance(c) for c in used.values()]),
         scheme=tuple(
-            _scheme(call, tensor, variance, kurtosis)
-            for call, tensor, variance, kurtosis in zip(
-                used.values(), tensors, variances, kurtoses, strict=True
+            _scheme(call, matrix, variance, kurtosis)
+            for call, matrix, variance, kurtosis in zip(
+                used.values(), found, variances, kurtoses, strict=True
             )
         ),
         units=np.array([float(c.units) for c in used.values()]),
-        rank=ranks(tensors).astype(np.float64),
-        duplicates=np.array([float(recording.duplicates.get(n, 0)) for n in used]),
-        symmetric=np.array([float(recording.symmetric.get(n, 0)) for n in used]),
+        rank=ranks(found).astype(np.float64),
+        duplicates=np.array([float(m.duplicates) for m in found]),
+        symmetric=np.array([float(m.symmetric) for m in found]),
     )
 
 
-def _variances(tensors: list[torch.Tensor], moments: np.ndarray) -> np.ndarray:
+def _variances(means: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """Of the entries about their mean."""
-    sums = gathered([t.sum(dtype=_summed_in(t)) for t in tensors])
-    means = np.array([float(s) / max(t.numel(), 1) for s, t in zip(sums, tensors, strict=True)])
     with np.errstate(invalid="ignore", over="ignore"):
         variance = np.where(np.isfinite(moments), np.maximum(moments - means**2, 0.0), moments)
         variance[variance < 1e-6 * moments] = 0.0  # what rounding leaves of a constant
     return variance
 
 
-def _summed_in(tensor: torch.Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-def _kurtoses(tensors: list[torch.Tensor]) -> np.ndarray:
-    """E w^4 / (E w^2)^2 about the mean, of a sample; 3, the normal's, where all are equal."""
-    found = np.full(len(tensors), 3.0)
-    groups: dict[torch.Size, list[int]] = defaultdict(list)
-    samples = gathered([sample(t) for t in tensors])
+def _kurtoses(samples: list[np.ndarray]) -> np.ndarray:
+    """E w^4 / (E w^2)^2 about the mean, of the samples; 3, the normal's, where all are equal."""
+    found = np.full(len(samples), 3.0)
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, entries in enumerate(samples):
-        if entries.numel():
+        if entries.size:
             groups[entries.shape].append(i)
     for indices in groups.values():
-        values = np.stack([samples[i].numpy().ravel() for i in indices]).astype(np.float64)
+        values = np.stack([samples[i].ravel() for i in indices]).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             values -= values.mean(1, keepdims=True)
             values /= np.abs(values).max(1, keepdims=True)
@@ -88,16 +77,17 @@ def _kurtoses(tensors: list[torch.Tensor]) -> np.ndarray:
     return found
 
 
-def _scheme(call: Call, weight: torch.Tensor, variance: float, kurtosis: float) -> str:
+def _scheme(call: Call, matrix: Matrix, variance: float, kurtosis: float) -> str:
     """The known initialisation that gives this variance, '' for none.
 
     By torch's own count of the fans, which is what torch's initialisers went by.
     """
-    if call.operation in LOOKUPS or not variance < math.inf or weight.dim() < 2:
+    if call.operation in LOOKUPS or not variance < math.inf:
         return ""
-    field = math.prod(weight.shape[2:])
-    fan_in, fan_out = weight.shape[1] * field, weight.shape[0] * field
-    found = closest_scheme(variance, fan_in, fan_out, weight.numel(), kurtosis=kurtosis)
+    field = math.prod(matrix.shape[2:])
+    fan_in, fan_out = matrix.shape[1] * field, matrix.shape[0] * field
+    count = math.prod(matrix.shape)
+    found = closest_scheme(variance, fan_in, fan_out, count, kurtosis=kurtosis)
     return found[0] if found else ""
 
 
@@ -123,46 +113,29 @@ def _needed(name: str, arguments: tuple[tuple[str, float], ...]) -> float:
 # -- rank -------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def ranks(tensors: list[torch.Tensor]) -> np.ndarray:
-    """Numerical ranks, counted up to RANK, from Gaussian sketches of the columns; 0 for NaN.
+def ranks(found: list[Matrix]) -> np.ndarray:
+    """(N,) numerical ranks, counted up to 16, from Gaussian sketches of the columns; 0 for NaN.
 
     Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM Review 2011: W times a
     random matrix with k columns has rank min(rank W, k) with probability one, and what is left of
     the next column once the earlier ones are projected out shows whether the range is exhausted
     (section 4.3). Left over counts what exceeds max(shape) x eps of the largest column, and at least
-    1e-7 of it. Costs one product of each W with 32 vectors.
+    1e-7 of it.
     """
-    matrices = [t.detach().flatten(1) if t.dim() > 1 else t.detach()[:, None] for t in tensors]
-    found = np.zeros(len(matrices))
+    counted = np.zeros(len(found))
     groups: dict[int, list[int]] = defaultdict(list)
-    grams: list[torch.Tensor] = []
-    for index, matrix in enumerate(matrices):
-        width = min(RANK, *matrix.shape)
+    for i, matrix in enumerate(found):
+        groups[min(*matrix.sketch.shape, math.prod(matrix.shape[1:]))].append(i)
+    for width, indices in groups.items():
+        grams = []
+        for i in indices:
+            sketch = found[i].sketch[:, :width].astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                grams.append(sketch.T @ sketch)
+        tolerance = [max(found[i].epsilon * found[i].longest, 1e-7) for i in indices]
         if width:
-            groups[width].append(index)
-    order = [index for indices in groups.values() for index in indices]
-    grams = gathered([_gram(matrices[index]) for index in order])
-    by_index = dict(zip(order, grams, strict=True))
-    for indices in groups.values():
-        stacked = np.stack([by_index[i].numpy() for i in indices])
-        epsilon = [torch.finfo(matrices[i].dtype).eps * max(matrices[i].shape) for i in indices]
-        found[indices] = _independent_columns(stacked, np.maximum(epsilon, 1e-7))
-    return found
-
-
-def _gram(matrix: torch.Tensor) -> torch.Tensor:
-    """(k, k) inner products of the sketch's columns."""
-    if matrix.dtype in (torch.float16, torch.bfloat16):
-        matrix = matrix.float()
-    random = _random(matrix.shape[1], matrix.dtype, matrix.device)
-    sketch = (matrix @ random[:, : min(RANK, *matrix.shape)]).double()
-    return sketch.T @ sketch
-
-
-@functools.lru_cache(maxsize=16)
-def _random(rows: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    return torch.randn(rows, RANK, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+            counted[indices] = _independent_columns(np.stack(grams), np.array(tolerance))
+    return counted
 
 
 def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray:

@@ -54,8 +54,7 @@ def leave_as(error: BaseException | None) -> int:
             return int(error.code or 0)
         print(error.code, file=sys.stderr)  # noqa: T201 -- what Python itself does
         return 1
-    trimmed = _users_part(error.__traceback__)
-    traceback.print_exception(type(error), error, trimmed)
+    traceback.print_exception(_trimmed(error))
     if isinstance(error, KeyboardInterrupt):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -80,12 +79,20 @@ def _as_main(target: Sequence[str]) -> Iterator[None]:
         sys.argv, sys.path[:] = argv, path
 
 
+def _trimmed(error: BaseException) -> BaseException:
+    """`error` and what led to it, with tracebacks that show the user's code and torch's only."""
+    for one in (error, error.__cause__, error.__context__):
+        if one is not None:
+            one.__traceback__ = _users_part(one.__traceback__)
+    return error
+
+
 def _users_part(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback without the frames of this package and of runpy."""
-    at = tb
-    while at is not None:
-        file = Path(at.tb_frame.f_code.co_filename)
-        if not (HERE in file.parents or "runpy" in file.name):
-            return at
-        at = at.tb_next
-    return tb
+    """The traceback without the frames of this package, and of runpy below it."""
+    if tb is None:
+        return None
+    rest = _users_part(tb.tb_next)
+    file = Path(tb.tb_frame.f_code.co_filename)
+    if HERE in file.parents or "runpy" in file.name:
+        return rest
+    return TracebackType(rest, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)

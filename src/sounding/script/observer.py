@@ -67,7 +67,7 @@ class Observer(Listener):
         return self._try(self._start_recording, model)
 
     def _start_recording(self, model: nn.Module) -> Recorder | None:
-        root = self.training.root(model)
+        root = unwrapped(self.training.root(model))
         if not self._optimised(root):
             return None
         if not self.losses:  # what came before the first forward pass was no step
@@ -172,3 +172,11 @@ class Observer(Listener):
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took."""
         return self._spent / max(self._last - self._start, 1e-9)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The user's own model inside the wrappers of torch.compile and of data parallelism."""
+    inner = getattr(model, "_orig_mod", None)
+    if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
+        inner = getattr(model, "module", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model

@@ -28,7 +28,7 @@ from sounding.remedies import treat
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable, Series
 from sounding.script.execute import execute
-from sounding.script.observer import Observer
+from sounding.script.observer import Observer, unwrapped
 from sounding.script.sandbox import Sandbox
 from sounding.train.trial import Trial, final_mean
 
@@ -68,7 +68,7 @@ class TrialObserver(Observer):
 
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """Before the first training call: treat the model; then examine it if that was asked."""
-        root = self.training.root(model)
+        root = unwrapped(self.training.root(model))
         if not self._treated and self._optimised(root):
             self._treated = True
             self._treat(root, model, args, kwargs)

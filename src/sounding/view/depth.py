@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from sounding.measure.readings import Attribution, Readings
-from sounding.view.wording import number, span
+from sounding.view.numbers import number, span
 
 RESOLUTIONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -130,10 +130,8 @@ def decades(curves: tuple[Curve, ...]) -> tuple[int, int]:
 def trend(curve: Curve) -> str:
     """What a curve does, in one clause: 'spread falls from 0.52 to 2.8e-12, a factor 0.408 ...'."""
     first, last, layers = curve.ends()
-    if math.isnan(first):
-        return f"{curve.label} cannot be shown on a logarithmic scale"
     if not layers:
-        return f"{curve.label} is {number(first)}"
+        return f"{curve.label} is {alone(curve)}"
     change = last / first
     does = "falls" if change < 0.5 else "grows" if change > 2 else "keeps its size"
     said = f"{curve.label} {does}, {number(first)} to {number(last)}"
@@ -161,6 +159,14 @@ def _multiplied(curve: Curve) -> str:
     predicted = math.nan if curve.expected is None else curve.factor(curve.expected)
     beside = "" if math.isnan(predicted) else f" (predicted {number(predicted)})"
     return f"{curve.label} by {number(curve.factor())}{beside}"
+
+
+def alone(curve: Curve) -> str:
+    """What to say of a curve without two values that a logarithmic scale can show."""
+    first, _, _ = curve.ends()
+    if not math.isnan(first):
+        return number(first)
+    return "zero throughout" if np.all(curve.values == 0) else "nowhere finite"
 
 
 def caption(chart: Depth) -> str:

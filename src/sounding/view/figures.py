@@ -17,6 +17,7 @@ from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import wording
 from sounding.view.depth import Curve, depth, finding
+from sounding.view.numbers import number, percent
 
 # Okabe and Ito's colours, each with a mark or a hatch of its own.
 CURVES = {
@@ -187,7 +188,7 @@ def _interval(verdict: Verdict, ax: Any) -> None:
     below.plot([verdict.effect], [0], "ko")
     below.axvline(0, color="grey", lw=0.8)
     below.set_yticks([])
-    said = f"mean difference, {verdict.unit}, {wording.percent(verdict.level)} interval"
+    said = f"mean difference, {verdict.unit}, {percent(verdict.level)} interval"
     below.set_title(said, loc="left", fontsize="small")
 
 
@@ -204,7 +205,7 @@ def _curve(curve: Curve, ax: Any) -> None:
     colour, mark = CURVES.get(curve.label, ("grey", "o"))
     at = np.arange(len(curve.values)) + 1
     error = 2 * np.nan_to_num(curve.error)
-    label = f"{curve.label}, ×{wording.number(curve.factor())} per layer"
+    label = f"{curve.label}, ×{number(curve.factor())} per layer"
     every = max(1, len(at) // 40)
     ax.plot(at, curve.values, color=colour, marker=mark, ms=4, markevery=every, label=label)
     lower = np.maximum(curve.values - error, curve.values * 1e-3)

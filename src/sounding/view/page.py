@@ -22,7 +22,7 @@ from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import tables, wording
+from sounding.view import numbers, tables, wording
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
 from sounding.view.svg_arms import losses_svg, paired_svg
@@ -168,7 +168,7 @@ def _templates() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: wording.printable(value) if type(value) is str else value,
+        finalize=lambda value: numbers.printable(value) if type(value) is str else value,
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
@@ -177,8 +177,8 @@ def _templates() -> Any:
         depth_finding=finding,
         excerpt=excerpt,
         figure_data=_figure_data,
-        isinstance=isinstance,
         losses_svg=losses_svg,
+        numbers=numbers,
         paired_svg=paired_svg,
         profile_svg=profile_svg,
         series_svg=series_svg,

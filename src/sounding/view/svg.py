@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-from sounding.view.wording import power_of_ten, printable
+from sounding.view.numbers import power_of_ten, printable
 
 Point = tuple[float, float]
 

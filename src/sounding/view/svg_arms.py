@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from sounding.result import Series
 from sounding.verdict import Verdict
+from sounding.view.numbers import percent
 from sounding.view.svg import (
     Axis,
     apart,
@@ -21,7 +22,7 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
-from sounding.view.wording import DECADES, effect, judged, outcomes, percent, quantity
+from sounding.view.wording import DECADES, effect, judged, outcomes, quantity
 
 WIDTH, LEFT, RIGHT = 360.0, 52.0, 16.0
 POINTS = 240  # of a loss curve; more would not be seen at this width

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from sounding.measure.readings import Attribution
 from sounding.view.depth import sums
+from sounding.view.numbers import together
 from sounding.view.svg import Axis, coordinate, group, horizontal_grid, path, tag
 from sounding.view.svg_layers import NARROW, WIDE, Layout, Panel, layer_axis
-from sounding.view.wording import together
 
 
 def parts_panel(

@@ -11,8 +11,8 @@ import numpy as np
 from sounding.measure.readings import Readings
 from sounding.result import Profile, Result
 from sounding.view.depth import Depth
+from sounding.view.numbers import number, together
 from sounding.view.svg import shortened
-from sounding.view.wording import number, together
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ from sounding.verdict import Verdict
 from sounding.view import wording
 from sounding.view.depth import caveats, depth
 from sounding.view.excerpt import excerpt
+from sounding.view.numbers import number, printable, span
 from sounding.view.terminal_chart import depth_lines
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
@@ -77,7 +78,7 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
                 _line(console, Text(message, style="bright_black"))
             planned = total
             room = max(10, console.width - 62)
-            said = wording.printable(message)[:room]
+            said = printable(message)[:room]
             bar.update(task, description=said, completed=done, total=total)
 
         yield tell
@@ -156,7 +157,7 @@ def _(result: Study, console: Console) -> None:
         if i > 0:
             _line(console, Text(verdict.statement), indent=2)
         _judged(console, verdict, indent=4 if i > 0 else 0)
-    said = f"{result.scale} scale, {wording.number(result.seconds)} s"
+    said = f"{result.scale} scale, {number(result.seconds)} s"
     _line(console, Text(said, style="bright_black"))
 
 
@@ -167,7 +168,7 @@ def _findings(console: Console, checkup: Checkup) -> None:
         _excerpt(console, finding.source, checkup.subject)
         _line(console, Text(finding.message), indent=2)
         _labelled(console, "measured", _compared(finding))
-        _labelled(console, "where", wording.span(finding.layers))
+        _labelled(console, "where", span(finding.layers))
         for i, remedy in enumerate(finding.remedies):
             said = f"{remedy}  ({remedy.touches})"
             _labelled(console, "" if i else "try", said)
@@ -235,11 +236,11 @@ def _profile(console: Console, profile: Profile) -> None:
     shown = range(0, n, -(-n // MOST_ROWS)) if n else ()
     width = max((len(profile.layers[k]) for k in shown), default=0)
     for k in shown:
-        said = f"{profile.layers[k]:<{width}}  {wording.number(profile.values[k])}"
+        said = f"{profile.layers[k]:<{width}}  {number(profile.values[k])}"
         if profile.error[k] == profile.error[k]:
-            said += f" ± {wording.number(profile.error[k])}"
+            said += f" ± {number(profile.error[k])}"
         if profile.expected is not None:
-            said += f"  (expected {wording.number(profile.expected[k])})"
+            said += f"  (expected {number(profile.expected[k])})"
         _line(console, Text(said), indent=4)
 
 
@@ -282,7 +283,7 @@ def _plain(console: Console, text: Text) -> Text:
         return text
     out = Text(end=text.end)
     for part in text.render(console, end=""):
-        said = wording.printable(part.text)
+        said = printable(part.text)
         if not _utf8(console):
             encoding = console.encoding or "ascii"
             said = said.translate(WITHOUT_UTF8).encode(encoding, "replace").decode(encoding)

@@ -8,9 +8,9 @@ import math
 import numpy as np
 from rich.text import Text
 
-from sounding.view.depth import Curve, Depth, decades, drawable
+from sounding.view.depth import Curve, Depth, alone, decades, drawable
+from sounding.view.numbers import number
 from sounding.view.svg import shortened
-from sounding.view.wording import number
 
 MARKS = {  # mark, mark without UTF-8, colour
     "rms": ("●", "o", "blue"),
@@ -123,16 +123,9 @@ def _said(curve: Curve, ascii_only: bool) -> Text:
     label = f"{curve.label}, backward" if curve.backwards else curve.label
     line = Text("  ").append(plain if ascii_only else mark, style=style)
     if not layers:
-        return line.append(f" {label:<19} {_alone(curve, first)}")
+        return line.append(f" {label:<19} {alone(curve)}")
     line.append(f" {label:<19} {f'{number(first)} -> {number(last)}':<20}")
     line.append(f" ×{number(curve.factor())} a layer")
     if curve.expected is not None:
         line.append(f" (predicted ×{number(curve.factor(curve.expected))})", style="bright_black")
     return line
-
-
-def _alone(curve: Curve, value: float) -> str:
-    """What to say of a curve without two values that a logarithmic scale can show."""
-    if not math.isnan(value):
-        return number(value)
-    return "zero throughout" if np.all(curve.values == 0) else "nothing finite to show"
