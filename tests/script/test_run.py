@@ -195,3 +195,25 @@ print(sum(p.sum().item() for p in b.parameters()))
     watched = run("--overhead", "100", "train.py", cwd=tmp_path)
     assert watched.stdout == call("train.py", cwd=tmp_path).stdout
     assert "observer failed" not in watched.stderr
+
+
+def test_an_error_inside_the_model_is_the_scripts_own(tmp_path: Path) -> None:
+    write(tmp_path, SICK.replace("nn.Linear(32, 3)", "nn.Linear(31, 3)"))
+    plain, watched = call("train.py", cwd=tmp_path), run("train.py", cwd=tmp_path)
+    assert watched.returncode == plain.returncode == 1
+    assert watched.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
+    assert "mat1 and mat2" in watched.stderr
+    assert "During handling" not in watched.stderr
+    assert "sounding/" not in watched.stderr.split("Traceback")[1]
+
+
+def test_a_compiled_model_is_seen_under_its_own_names(tmp_path: Path) -> None:
+    text = SICK.replace(
+        "optimizer =", "plain = model\nmodel = torch.compile(model, backend='eager')\noptimizer ="
+    )
+    write(tmp_path, text)
+    result = run("--json", "out.json", "train.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+    first = json.loads((tmp_path / "out.json").read_text())["result"]["findings"][0]
+    assert (first["code"], first["layers"][0]) == ("SD303", "0")

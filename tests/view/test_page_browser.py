@@ -189,7 +189,7 @@ def test_code_can_be_copied(opened):
     tab = opened("sick", permissions=["clipboard-read", "clipboard-write"])
     tab.locator(".remedy button").first.click()
     tab.get_by_role("button", name="Copied").wait_for()
-    assert tab.evaluate("navigator.clipboard.readText()") == "reinitialise(scheme='kaiming')"
+    assert tab.evaluate("navigator.clipboard.readText()").startswith("# kaiming")
 
 
 def test_without_javascript_everything_is_there(opened, examples):

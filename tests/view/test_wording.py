@@ -70,7 +70,7 @@ def test_not_tested_says_why(examples):
 
 def test_summary_counts_findings_and_outcomes(examples):
     said = wording.summary(examples.sick())
-    assert said == "1 problem, 3 cautions, 7 checks passed, 2 not applicable"
+    assert said == "1 problem, 1 caution, 2 consequences, 7 checks passed, 2 not applicable"
     assert wording.summary(examples.healthy()) == "Nothing found in 11 checks. 2 not applicable."
 
 
@@ -126,7 +126,7 @@ def test_printable_shows_escapes_instead_of_obeying_them():
 )
 def test_headline_names_the_script_without_its_arguments(examples, subject, where):
     checkup = dataclasses.replace(examples.sick(), subject=subject)
-    assert wording.headline(checkup) == f"1 problem and 3 cautions in {where}"
+    assert wording.headline(checkup) == f"1 problem and 1 caution in {where}"
 
 
 def test_headline_of_a_repair_goes_from_the_first_untreated_to_the_last_treated(examples):

@@ -49,17 +49,22 @@ def matrices(weights: dict[str, torch.Tensor], lookups: set[str]) -> dict[str, M
     parts = [_parts(w.detach(), name in lookups) for name, w in weights.items()]
     columns = [gathered(list(column)) for column in zip(*parts, strict=True)]
     found = {}
-    for (name, weight), size, total, some, sketch in zip(weights.items(), *columns, strict=True):
+    for (name, weight), size, some, sketch in zip(weights.items(), *columns, strict=True):
+        rows = sketch.numpy()
         found[name] = Matrix(
             norm=float(size),
-            mean=float(total) / max(weight.numel(), 1),
+            mean=float(rows[:, 0].sum(dtype=np.float64)) / max(rows.shape[0] * _columns(weight), 1),
             sample=some.numpy(),
-            sketch=sketch.numpy(),
+            sketch=rows[:, 1:],
             shape=tuple(weight.shape),
             epsilon=torch.finfo(weight.dtype).eps,
         )
     _compare(found, {n: w for n, w in weights.items() if n not in lookups})
     return found
+
+
+def _columns(weight: torch.Tensor) -> int:
+    return math.prod(weight.shape[1:])
 
 
 def _parts(weight: torch.Tensor, lookup: bool) -> tuple[torch.Tensor, ...]:
@@ -70,14 +75,14 @@ def _parts(weight: torch.Tensor, lookup: bool) -> tuple[torch.Tensor, ...]:
     if rows.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()
     directions = _directions(rows.shape[1], rows.dtype, rows.device)
-    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    return norm(weight), weight.sum(dtype=wide), sample(weight), rows @ directions
+    return norm(weight), sample(weight), rows @ directions
 
 
 @functools.lru_cache(maxsize=32)
 def _directions(columns: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(columns, SKETCHED, generator=generator).to(device, dtype)
+    """(columns, 1 + SKETCHED) ones, which sum the rows, and random directions."""
+    random = torch.randn(columns, SKETCHED, generator=torch.Generator().manual_seed(0))
+    return torch.cat([torch.ones(columns, 1), random], dim=1).to(device, dtype)
 
 
 # -- equal units ------------------------------------------------------------------------------

@@ -14,7 +14,11 @@ DEPTH = 6  # of nesting that is looked through; deeper structures are no argumen
 def tensors(value: Any) -> list[torch.Tensor]:
     """The tensors in `value`, through tuples, lists, mappings and dataclasses, in their order."""
     found: list[torch.Tensor] = []
-    _collect(value, found, DEPTH)
+    for item in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(item, torch.Tensor):  # nearly always
+            found.append(item)
+        elif item is not None:
+            _collect(item, found, DEPTH)
     return found
 
 

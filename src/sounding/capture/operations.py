@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -105,6 +106,7 @@ _DUNDERS = {"matmul", "add", "sub", "mul", "truediv", "pow", "floordiv", "mod", 
 _WORDS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul"}
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
     """The operation behind its spellings: ``relu_`` is relu, ``__iadd__`` and ``__radd__`` add."""
     if name.startswith("__") and name.endswith("__"):

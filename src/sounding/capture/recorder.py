@@ -75,24 +75,34 @@ class Recorder:
         A compiled model runs uncompiled inside.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(uncompiled())
-            stack.callback(self._finish)
-            stack.callback(register_module_forward_pre_hook(self._enter).remove)
-            leave = register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
+            stack.callback(register_module_forward_pre_hook(self.enter).remove)
+            leave = register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
             stack.callback(leave.remove)
-            stack.enter_context(_Mode(self))
+            stack.enter_context(self._listening())
             yield
 
     @contextlib.contextmanager
     def watching_call(self, module: nn.Module, args: Any, kwargs: Any) -> Iterator[None]:
-        """The same inside one call of the outermost module that has already begun."""
-        with self.watching():
+        """The same inside one call of the outermost module that has already begun.
+
+        For use in a module hook: it registers none itself, because torch goes through the list of
+        hooks when a module raises. The caller tells of inner modules by `enter` and `leave`.
+        """
+        with self._listening():
             self._guarded(self.inputs, (args, kwargs))
-            self._enter(module, args)
+            self.enter(module, args)
             try:
                 yield
             finally:
-                self._leave(module, args, kwargs, None)
+                self.leave(module, args, kwargs, None)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(uncompiled())
+            stack.callback(self._finish)
+            stack.enter_context(_Mode(self))
+            yield
 
     def inputs(self, batch: Any) -> None:
         """Name the tensors in `batch` as what goes in; the first call's arguments are, anyway."""
@@ -114,12 +124,14 @@ class Recorder:
 
     # -- module hooks -----------------------------------------------------------------------
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """`module` begins to run."""
         outermost = not self.scope.inside
         if self.scope.enter(module) and outermost:
             self._guarded(self.inputs, args)
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> None:
+        """`module` is done; without an output where it raised (then torch leaves out `kwargs`)."""
         if not self.scope.running(module):
             return
         if output is not None:
@@ -156,7 +168,9 @@ class Recorder:
 
     def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Before:
         arrivals, strange = [], False
-        given = () if name in operations.FRESH else tensors((args, kwargs) if kwargs else args)
+        given = [] if name in operations.FRESH else tensors(args)
+        if kwargs:
+            given += tensors(tuple(kwargs.values()))
         for tensor in given:
             maker = self.origins.maker(tensor)
             if maker is None:

@@ -1,9 +1,9 @@
 """Reduce a tensor where it appears: exact norms of its rows, and a small copy for later.
 
 A tensor that is kept and reduced later is wrong under in-place operations and costs memory. So a
-hook takes the exact 2-norm of every row (which also shows any NaN or Inf) and copies the tensor if
-it is small, else ROWS x FEATURES values of it. The rest is computed from these, for many tensors
-at once, at the end.
+hook copies a small tensor; of a larger one it takes the exact 2-norm of every row (which also
+shows any NaN or Inf) and copies ROWS x FEATURES values. The rest is computed from these, for many
+tensors at once, at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Reduced:
 
     rows: int  # B
     features: int  # F
-    norms: torch.Tensor  # (B,) exact 2-norms of the rows
+    norms: torch.Tensor | None  # (B,) exact 2-norms of the rows; None where the sample is all
     sample: torch.Tensor | None  # (R, at most F); all of a small tensor, (B, F)
 
     @property
@@ -35,17 +35,19 @@ class Reduced:
 
 
 def reduce(tensor: torch.Tensor, *, sampled: bool = True) -> Reduced:
-    """The norms of the rows and a sample; the first dimension counts the rows.
+    """The norms of the rows, and a sample if wanted; the first dimension counts the rows.
 
     Complex entries are read as two real features each. Costs one pass over the tensor, and at
     most 16 kB that stay.
     """
     tensor = _at_least_rows(tensor)
     rows, numel = tensor.shape[0], tensor.numel()
+    features = numel // rows if rows else 0
     view = _as_rows(tensor)
+    if numel <= WHOLE:
+        return Reduced(rows, features, None, _sample(tensor, view))
     norms = row_norms(tensor if view is None else view)
-    kept = _sample(tensor, view) if sampled else None
-    return Reduced(rows, numel // rows if rows else 0, norms, kept)
+    return Reduced(rows, features, norms, _sample(tensor, view) if sampled else None)
 
 
 def sample(tensor: torch.Tensor) -> torch.Tensor:

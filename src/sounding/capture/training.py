@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,11 +62,12 @@ class Training:
         self._scores = scores
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
-        self._running: tuple[nn.Module, contextlib.ExitStack] | None = None
+        self._running: tuple[nn.Module, contextlib.ExitStack, Recorder | None] | None = None
         self._asking = False  # the listener is at work, and may call the model itself
 
     def __enter__(self) -> Training:
         stack = self._stack
+        stack.enter_context(_without_compile_warning())
         stack.enter_context(remembered())
         stack.enter_context(_constructed(self.optimizers))
         before = register_optimizer_step_pre_hook(lambda o, a, k: self.listener.before_step(o))
@@ -115,10 +117,14 @@ class Training:
             self.parents[child] = weakref.ref(parent)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if self._running is not None or self._asking or not torch.is_grad_enabled():
+        if self._asking:
             return
-        if not any(p.requires_grad for p in module.parameters()):
-            return  # a loss, a frozen metric
+        if self._running is not None:
+            if self._running[2] is not None:
+                self._running[2].enter(module, args)
+            return
+        if not torch.is_grad_enabled() or not any(p.requires_grad for p in module.parameters()):
+            return  # an evaluation; a loss, a frozen metric
         self._asking = True
         try:
             kwargs = _keywords(module)
@@ -126,15 +132,19 @@ class Training:
         finally:
             self._asking = False
         stack = contextlib.ExitStack()
-        self._running = (module, stack)
+        self._running = (module, stack, recorder)
         if recorder is not None:
             stack.enter_context(recorder.watching_call(module, args, kwargs))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._running is not None and self._running[0] is module and not self._asking:
-            stack = self._running[1]
+        if self._running is None or self._asking:
+            return
+        outermost, stack, recorder = self._running
+        if outermost is module:
             self._running = None
             stack.close()
+        elif recorder is not None:
+            recorder.leave(module, args, {}, output)
 
     def _backward(self, original: Callable, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         one = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
@@ -178,6 +188,17 @@ def forward_again(module: nn.Module, args: Any, kwargs: Any) -> Callable[[], Any
             return module(*args, **kwargs)
 
     return again
+
+
+@contextlib.contextmanager
+def _without_compile_warning() -> Iterator[None]:
+    """torch warns compiled models of global hooks, which here are gone after the step."""
+    filters = list(warnings.filters)
+    warnings.filterwarnings("ignore", message=".*when there are global hooks on modules")
+    try:
+        yield
+    finally:
+        warnings.filters[:] = filters  # type: ignore[index]
 
 
 @contextlib.contextmanager

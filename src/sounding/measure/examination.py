@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,8 +35,10 @@ def readings(
     nodes = recording.nodes
     calls = tuple(_call(node, nodes, model) for node in nodes)
     full = attribution.main_path(nodes, recording.end)
-    forward = signal(nodes)
     back = gradients(recording)
+    finite = np.ones(len(nodes), dtype=bool)
+    finite[list(back.nonfinite)] = False
+    forward = signal(nodes, finite)
     path = tuple(i for i in full if nodes[i].role == "weight")
     first = next(model.parameters(), torch.zeros(0))
     inputs = [n for n in nodes if n.role == "input"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from sounding.capture.node import Node
 from sounding.capture.sample import gathered
-from sounding.measure.blocks import Block, blocks, sizes
+from sounding.measure.blocks import Block, blocks, sizes, stacked
 from sounding.measure.readings import Signal
 from sounding.theory.activations import activation
 
@@ -26,24 +26,26 @@ NAMES = (
 ).split()
 
 
-def signal(nodes: Sequence[Node]) -> Signal:
+def signal(nodes: Sequence[Node], gradient_finite: np.ndarray) -> Signal:
     """Statistics of every call's output; nothing is computed on the model any more.
+
+    `gradient_finite` says of each call whether the gradient that arrived is finite.
 
     Standard errors are over the rows (samples of the batch, taken as independent), and where only
     some of the features were sampled, over those too. One row has none, and no spread.
     """
     outputs = [node.output for node in nodes]
     columns: Columns = {name: np.full(len(nodes), np.nan) for name in NAMES}
-    whole = sizes(outputs)
+    samples = blocks(outputs)
+    whole = sizes(outputs, samples)
     columns["rms"], columns["rms_error"] = whole.rms, whole.error
-    for block in blocks(outputs, whole.rms):
+    for block in samples:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             _zeros(columns, block, nodes)
             _describe(columns, block)
     _dead(columns, nodes)
     _slopes(columns, nodes)
-    arriving = sizes([node.gradient for node in nodes]).finite
-    return Signal(nonfinite=harmful(nodes, whole.finite, arriving), **columns)
+    return Signal(nonfinite=harmful(nodes, whole.finite, gradient_finite), **columns)
 
 
 def harmful(
@@ -66,11 +68,8 @@ def _zeros(columns: Columns, block: Block, nodes: Sequence[Node]) -> None:
     """The fraction of zeros that rectifiers put out, from the sample."""
     of = np.array([nodes[i].peaks is not None for i in block.indices])
     if of.any():
-        fraction, error = _mean_and_error((block.values[of] == 0).astype(np.float64), block.unseen)
-        columns["zeros"][block.indices[of]], columns["zeros_error"][block.indices[of]] = (
-            fraction,
-            error,
-        )
+        at, zero = block.indices[of], (block.values[of] == 0).astype(np.float64)
+        columns["zeros"][at], columns["zeros_error"][at] = _mean_and_error(zero, block.unseen)
 
 
 def _describe(columns: Columns, block: Block) -> None:
@@ -80,10 +79,9 @@ def _describe(columns: Columns, block: Block) -> None:
     x_i.x_j = G_ij + m.(x_i - m) + m.(x_j - m) + m.m. The mean is taken off first, so that a spread far
     below the mean keeps its digits. `block.values` are overwritten.
     """
-    at, values, scale = block.indices, block.values, block.scale
+    at, values = block.indices, block.values
     rows, features = values.shape[1:]
-    mean, error = _mean_and_error(values, block.unseen)
-    columns["mean"][at], columns["mean_error"][at] = mean * scale, error * scale
+    columns["mean"][at], columns["mean_error"][at] = _mean_and_error(values, block.unseen)
     row_means = values.mean(2)  # (N, R)
     centre = values.mean(1)  # (N, F)
     values -= centre[:, None, :]
@@ -92,14 +90,13 @@ def _describe(columns: Columns, block: Block) -> None:
     if rows > 1:
         by_unit = np.einsum("nrf,nrf->nf", values, values) if block.unseen else None
         own = np.einsum("nrr->nr", inner)
-        spread, error = _spread(own / features, by_unit, block)
-        columns["spread"][at], columns["spread_error"][at] = spread * scale, error * scale
+        columns["spread"][at], columns["spread_error"][at] = _spread(own / features, by_unit, block)
     inner += along[:, :, None] + along[:, None, :]
     inner += np.einsum("nf,nf->n", centre, centre)[:, None, None]
     squares = np.einsum("nrr->nr", inner).copy()
     if features > 1:
         variance = np.maximum(squares / features - row_means**2, 0.0)
-        columns["std"][at], columns["std_error"][at] = _root(variance, scale)
+        columns["std"][at], columns["std_error"][at] = _root(variance)
     if rows > 1:
         columns["correlation"][at], columns["correlation_error"][at] = _cosines(inner, squares)
 
@@ -136,14 +133,14 @@ def _spread(
     return spread, np.where(variance > 0, np.sqrt(square) * unbiased / (2 * spread), 0.0)
 
 
-def _root(squares_by_row: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _root(squares_by_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) root of the mean over rows of (N, R), and its standard error."""
     mean, rows = squares_by_row.mean(1), squares_by_row.shape[1]
     root = np.sqrt(mean)
     if rows < 2:
-        return root * scale, np.full(len(root), np.nan)
+        return root, np.full(len(root), np.nan)
     error = squares_by_row.std(1, ddof=1) / np.sqrt(rows)
-    return root * scale, np.where(mean > 0, error / (2 * root), 0.0) * scale
+    return root, np.where(mean > 0, error / (2 * root), 0.0)
 
 
 def _cosines(inner: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +176,7 @@ def _slopes(columns: Columns, nodes: Sequence[Node]) -> None:
     for (*_, features), found in groups.items():
         at = [node.index for node in found]
         phi = activation(found[0].operation, **found[0].arguments)
-        samples = gathered([z for node in found if (z := node.preactivation) is not None])
-        z = np.stack([s.numpy() for s in samples]).astype(np.float64)  # (N, R, F)
+        z = stacked([z for node in found if (z := node.preactivation) is not None])  # (N, R, F)
         unseen = 1 - z.shape[2] / features if features else 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             slope = phi.derivative(z)

@@ -25,7 +25,7 @@ def code(remedy: Remedy, readings: Readings | None = None) -> str:
 def _reinitialise(remedy: Remedy, readings: Readings | None) -> str:
     scheme = str(remedy.arguments.get("scheme", "kaiming"))
     following = _activations(readings)
-    lines = [f"# {scheme} weights, with the gain of the activation behind each layer; biases 0"]
+    lines = [f"# {scheme}, with the gain of the activation behind each layer; biases 0"]
     output = _output_weights(readings)
     lines += ["with torch.no_grad():", "    for name, layer in model.named_modules():"]
     lines += ["        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):"]
@@ -56,7 +56,7 @@ def _fill(scheme: str) -> list[str]:
             "fan_out = layer.weight.shape[0] * layer.weight[0][0].numel()",
             "nn.init.normal_(layer.weight, std=gain * fan_out**-0.5)",
         ]
-    return ["nn.init.normal_(layer.weight, std=gain * layer.weight[0].numel() ** -0.5)"]
+    return ["fan_in = layer.weight[0].numel()", "nn.init.normal_(layer.weight, std=gain / fan_in**0.5)"]
 
 
 def _data_driven_init(remedy: Remedy, readings: Readings | None) -> str:

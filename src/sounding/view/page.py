@@ -18,6 +18,7 @@ from markupsafe import Markup
 from sounding.checkup import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
+from sounding.remedies import code
 from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
 from sounding.studies.study import Study
@@ -180,6 +181,7 @@ def _templates() -> Any:
         losses_svg=losses_svg,
         numbers=numbers,
         paired_svg=paired_svg,
+        paste=code,
         profile_svg=profile_svg,
         series_svg=series_svg,
         tables=tables,

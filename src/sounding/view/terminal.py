@@ -23,6 +23,7 @@ from rich.text import Text
 from sounding.checkup import Checkup
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
+from sounding.remedies import code
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
@@ -94,6 +95,17 @@ def _show(result: Result, console: Console) -> None:
 
 @_show.register
 def _(result: Checkup, console: Console) -> None:
+    _examined(console, result)
+    first = next((f for f in result.findings if f.remedies), None)
+    if first is not None:
+        remedy = first.remedies[0]
+        said = f"To paste after the model is built, for {remedy}:"
+        _line(console)
+        _line(console, Text(said, style="bold"))
+        _code(console, code(remedy, result.readings))
+
+
+def _examined(console: Console, result: Checkup) -> None:
     _line(console, Text(wording.examined(result), style="bright_black"))
     _findings(console, result)
     _chart(console, result.readings)
@@ -131,7 +143,7 @@ def _(result: Proof, console: Console) -> None:
 
 @_show.register
 def _(result: Repair, console: Console) -> None:
-    _show(result.checkup, console)
+    _examined(console, result.checkup)
     _line(console)
     if result.proofs:
         _line(console, Text("Tried with paired seeds:", style="bold"))
@@ -244,11 +256,11 @@ def _profile(console: Console, profile: Profile) -> None:
         _line(console, Text(said), indent=4)
 
 
-def _code(console: Console, code: str) -> None:
+def _code(console: Console, text: str) -> None:
     """Code to paste: never wrapped, nothing added to its lines but an indent."""
-    if code:
+    if text:
         _line(console)
-        for line in code.splitlines():
+        for line in text.splitlines():
             _line(console, Text(line, style="cyan"), indent=4, wrap=False)
 
 

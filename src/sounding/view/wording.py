@@ -73,7 +73,7 @@ def _root(finding: Finding, by_code: dict[str, Finding]) -> Finding:
 
 
 def summary(checkup: Checkup) -> str:
-    """'1 problem, 2 cautions, 9 checks passed, 2 not applicable', or that nothing was found."""
+    """'1 problem, 2 consequences, 1 caution, 9 checks passed, 2 not applicable', or that nothing was found."""
     outcomes = Counter(outcome.outcome for outcome in checkup.outcomes)
     rest = [
         f"{outcomes[name]} {name}"
@@ -83,11 +83,14 @@ def summary(checkup: Checkup) -> str:
     if not checkup.findings:
         said = f"Nothing found in {count(outcomes['passed'], 'check')}."
         return said + (f" {', '.join(rest).capitalize()}." if rest else "")
-    return ", ".join([*_severities(checkup), f"{count(outcomes['passed'], 'check')} passed", *rest])
+    followed = sum(len(consequences) for _, consequences in folded(checkup.findings))
+    found = [*_severities(checkup), *([count(followed, "consequence")] if followed else [])]
+    return ", ".join([*found, f"{count(outcomes['passed'], 'check')} passed", *rest])
 
 
 def _severities(checkup: Checkup) -> list[str]:
-    severities = Counter(finding.severity for finding in checkup.findings)
+    """'1 problem', '2 cautions': causes only, not what follows from them."""
+    severities = Counter(cause.severity for cause, _ in folded(checkup.findings))
     return [count(severities[s], s) for s in ("problem", "caution") if severities[s]]
 
 
