@@ -20,7 +20,8 @@ def build():
     return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
 
 x, y = torch.randn(64, 4), torch.randint(0, 3, (64,))
-case = sd.Case(build, nn.functional.cross_entropy, (x, y), sd.Recipe(lr=0.1, steps=20, batch_size=32))
+recipe = sd.Recipe(lr=0.1, steps=9, batch_size=32)
+case = sd.Case(build, nn.functional.cross_entropy, (x, y), recipe)
 """
 
 
@@ -51,15 +52,26 @@ def test_a_healthy_case_exits_with_0_and_says_so(tmp_path: Path) -> None:
 
 
 def test_json_of_a_case_has_the_documented_fields(tmp_path: Path) -> None:
-    sick = CASE.replace("nn.Linear(4, 16), nn.ReLU()", "nn.Linear(4, 16), *[m for _ in range(20) for m in (nn.Linear(16, 16), nn.ReLU())]")
+    sick = CASE.replace(
+        "nn.Linear(4, 16), nn.ReLU()",
+        "nn.Linear(4, 16), *[m for _ in range(20) for m in (nn.Linear(16, 16), nn.ReLU())]",
+    )
     target = tmp_path / "out.json"
     result = sounding("checkup", "--json", str(target), write(tmp_path, sick))
     assert result.exit_code == 1, result.output
     document = json.loads(target.read_text())
     first = document["result"]["findings"][0]
     assert set(first) >= {
-        "code", "name", "severity", "message", "layers", "source", "measured", "expected",
-        "confidence", "remedies",
+        "code",
+        "name",
+        "severity",
+        "message",
+        "layers",
+        "source",
+        "measured",
+        "expected",
+        "confidence",
+        "remedies",
     }
     assert first["severity"] == "problem"
     assert first["source"].endswith("case.py:7")

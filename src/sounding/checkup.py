@@ -101,9 +101,7 @@ def judged(
         raise ValueError(f"no rule is called {', '.join(sorted(unknown))}; there are {known}")
     asked = tuple(rule for rule in rules if rule.code not in ignore)
     findings, outcomes = run(asked, taken)
-    left = [
-        Outcome(code=r.code, name=r.name, outcome="ignored") for r in rules if r.code in ignore
-    ]
+    left = [Outcome(code=r.code, name=r.name, outcome="ignored") for r in rules if r.code in ignore]
     return Checkup(
         findings=rank(findings),
         outcomes=tuple(sorted((*outcomes, *left), key=lambda o: o.code)),

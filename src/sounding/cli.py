@@ -42,7 +42,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sounding")
 def main() -> None:
-    """Say why a PyTorch network trains badly, repair it, and prove the repair.
+    r"""Say why a PyTorch network trains badly, repair it, and prove the repair.
 
     \b
     sounding run train.py --epochs 3     your script, unchanged: findings at the end
@@ -55,7 +55,9 @@ def _report_options(command: Any) -> Any:
     """The options that every examining command has."""
     options = (
         click.option("--report", metavar="FILE.html", help="Write a self-contained HTML report."),
-        click.option("--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout)."),
+        click.option(
+            "--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout)."
+        ),
         click.option("--force", is_flag=True, help="Overwrite files that exist."),
     )
     for option in reversed(options):
@@ -84,7 +86,9 @@ def run(
     Example: sounding run --report train.html train.py --epochs 3
     """
     if not 0 < overhead <= 100:
-        raise ValueError(f"--overhead is {overhead}; give percent of the time, above 0, at most 100")
+        raise ValueError(
+            f"--overhead is {overhead}; give percent of the time, above 0, at most 100"
+        )
     _check_outputs(report, json_, force)
     from sounding.run import run as run_script
     from sounding.script.execute import leave_as
@@ -137,7 +141,9 @@ def checkup(
 @_report_options
 @click.option("--seeds", default=5, show_default=True, help="Paired seeds of a proof.")
 @click.option("--steps", type=int, help="Optimiser steps of a run (script: 600; case: its own).")
-@click.option("--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4).")
+@click.option(
+    "--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4)."
+)
 @click.argument("target", metavar="SCRIPT_OR_CASE [ARGS]...", **PASSED_ON)
 def repair(
     report: str | None,
@@ -169,7 +175,9 @@ def repair(
 @click.option("--remedy", required=True, help="Such as \"reinitialise(scheme='kaiming')\".")
 @click.option("--seeds", default=5, show_default=True, help="Paired seeds of the proof.")
 @click.option("--steps", type=int, help="Optimiser steps of a run (script: 600; case: its own).")
-@click.option("--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4).")
+@click.option(
+    "--jobs", type=int, help="Trials of a script that run at once (default: cores, at most 4)."
+)
 @click.argument("target", metavar="SCRIPT_OR_CASE [ARGS]...", **PASSED_ON)
 def prove(
     report: str | None,
@@ -214,7 +222,9 @@ def explain(code: str) -> None:
 
 
 @main.command(name="report")
-@click.option("--output", "-o", metavar="FILE.html", help="Where to write (default: beside the first).")
+@click.option(
+    "--output", "-o", metavar="FILE.html", help="Where to write (default: beside the first)."
+)
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.argument("files", nargs=-1, required=True)
 def report_(output: str | None, force: bool, files: tuple[str, ...]) -> None:
@@ -249,9 +259,7 @@ def list_() -> None:
 @_report_options
 @click.option("--scale", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.argument("name")
-def run_study(
-    report: str | None, json_: str | None, force: bool, scale: str, name: str
-) -> None:
+def run_study(report: str | None, json_: str | None, force: bool, scale: str, name: str) -> None:
     """Run one study and print its verdict.
 
     Example: sounding study run he-2015-depth
@@ -323,7 +331,9 @@ def _show_run(console: Any, result: Any) -> None:
     console.print()
     if result.checkup is not None:
         show(console, result.checkup)
-        at = ", ".join(map(str, result.examined[:5])) + (", ..." if len(result.examined) > 5 else "")
+        at = ", ".join(map(str, result.examined[:5])) + (
+            ", ..." if len(result.examined) > 5 else ""
+        )
         console.print(
             f"{result.steps} optimiser steps seen, examined at step {at}; "
             f"examining took {result.overhead:.1%} of the time.",

@@ -51,7 +51,7 @@ def load(path: str | os.PathLike[str]) -> Result:
     data = document.get("result")
     kind = data.get("kind") if isinstance(data, dict) else None
     for known in KINDS:
-        if known.__name__ == kind:
+        if known.__name__ == kind and isinstance(data, dict):
             return _read(known, data, path)
     raise ValueError(f"{path} holds a {kind!r}, which this version does not know")
 

@@ -396,7 +396,7 @@ def _screen(
     finalists: int,
     write: Callable[[Remedy], str],
 ) -> tuple[list[Remedy], list[Proof]]:
-    """The remedies that do best on one seed, in their order, and a row for each that is left out."""
+    """The remedies that do best on one seed, in their order, and a row for each left out."""
     runs.prepare(_jobs(kept, candidates, [seed]))
     proofs = [_attempt(runs, remedy, kept, (seed,), 1, write(remedy)) for remedy in candidates]
     better = [p for p in proofs if p.verdict.effect > BAND and np.isfinite(p.verdict.after).all()]

@@ -1,4 +1,4 @@
-"""What every public function returns: a frozen record that outlives the model it was measured on."""
+"""What every public function returns: a frozen record that outlives the model measured."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _umask() -> int:
     return mask
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - a table of types reads best as returns
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, np.ndarray):
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _typed(value: Any, hint: Any) -> Any:
+def _typed(value: Any, hint: Any) -> Any:  # noqa: PLR0911 - as above
     """`value`, read from JSON, as the field's annotation wants it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

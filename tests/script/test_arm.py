@@ -155,7 +155,7 @@ for _ in range(9):
 
 
 def test_a_missing_script_is_named_before_anything_runs() -> None:
-    with pytest.raises(FileNotFoundError, match="there is no script nowhere.py"):
+    with pytest.raises(FileNotFoundError, match=r"there is no script nowhere\.py"):
         Script(["nowhere.py"], steps=5)
 
 

@@ -1,4 +1,4 @@
-"""`sounding run`: the script's numbers, output, exit code, exceptions and signals stay as they were.
+"""`sounding run`: the script's numbers, output, exit code and signals stay as they were.
 
 The oracle is the same script under plain Python.
 """

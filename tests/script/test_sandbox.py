@@ -42,7 +42,7 @@ WRITES = {
     "pathlib": "(HERE / 'p.txt').write_text('x')",
     "torch.save": "torch.save(model.state_dict(), str(HERE / 'model.pt'))",
     "torch.save to a path": "torch.save(model.state_dict(), HERE / 'model.pt')",
-    "makedirs": "os.makedirs(HERE / 'runs' / 'one'); open(HERE / 'runs' / 'one' / 'a', 'w').close()",
+    "makedirs": "os.makedirs(HERE / 'a' / 'b'); open(HERE / 'a' / 'b' / 'c', 'w').close()",
     "numpy": "import numpy; numpy.save(HERE / 'a.npy', x.numpy())",
     "os.open": "os.close(os.open(str(HERE / 'fd'), os.O_WRONLY | os.O_CREAT))",
     "copy": "shutil.copy(HERE / 'kept.txt', HERE / 'copy.txt')",
@@ -79,6 +79,7 @@ STOPS = {
     "renames": "os.rename(HERE / 'kept.txt', HERE / 'gone.txt')",
     "starts the program": "subprocess.run(['touch', str(HERE / 'made.txt')])",
     "runs the command": "os.system('true')",
+    "opens the database": "import sqlite3; sqlite3.connect(str(HERE / 'kept.db'))",
     "connects to": "socket.create_connection(('127.0.0.1', 9), timeout=1)",
     "deletes the folder": "(HERE / 'empty').mkdir(exist_ok=True); os.rmdir(HERE / 'kept')",
 }

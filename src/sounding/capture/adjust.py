@@ -33,7 +33,7 @@ class _Adjusting(TorchFunctionMode):
         self.rounds = rounds
         self.seen: set[int] = set()
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: D105
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         name = operations.canonical(getattr(func, "__name__", ""))

@@ -20,14 +20,15 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 def given_back(*modules: nn.Module) -> Iterator[None]:
     """Whatever runs inside, the modules and every random generator leave as they came.
 
-    Gradients are set aside (they are ``None`` inside) and put back, with the hooks that run when one
-    has been accumulated (an optimiser's step inside the backward pass, for example). Buffers and
-    the weights that a forward pass rewrites (``Embedding(max_norm=...)``) are copied and restored,
-    attributes that it sets are set back; also after an exception or Ctrl-C. Parameters are not
-    copied: a forward and backward pass leaves them alone.
+    Gradients are set aside (they are ``None`` inside) and put back, with the hooks that run when
+    one has been accumulated (an optimiser's step inside the backward pass, for example). Buffers
+    and the weights that a forward pass rewrites (``Embedding(max_norm=...)``) are copied and
+    restored, attributes that it sets are set back; also after an exception or Ctrl-C. Parameters
+    are not copied: a forward and backward pass leaves them alone.
     """
     parts = list(dict.fromkeys(m for root in modules for m in root.modules()))
-    parameters = list(dict.fromkeys(p for m in parts for p in m._parameters.values() if p is not None))
+    own = (p for m in parts for p in m._parameters.values() if p is not None)
+    parameters = list(dict.fromkeys(own))
     gradients = [p.grad for p in parameters]
     attributes = [_attributes(m) for m in parts]
     tensors = [(t, t.detach().clone()) for m in parts for t in _rewritten(m)]
@@ -59,9 +60,7 @@ def _attributes(module: nn.Module) -> tuple[dict[str, Any], dict[str, dict[str, 
     return dict(module.__dict__), {name: dict(getattr(module, name)) for name in _TABLES}
 
 
-def _restore(
-    module: nn.Module, plain: dict[str, Any], tables: dict[str, dict[str, Any]]
-) -> None:
+def _restore(module: nn.Module, plain: dict[str, Any], tables: dict[str, dict[str, Any]]) -> None:
     _reset(module.__dict__, plain)
     for name, table in tables.items():
         _reset(getattr(module, name), table)

@@ -91,9 +91,9 @@ def _directions(columns: int, dtype: torch.dtype, device: torch.device) -> torch
 def _compare(found: dict[str, Matrix], weights: dict[str, torch.Tensor]) -> None:
     """Count the rows that equal another one of their weight.
 
-    The first column of the sketch gives each row a fingerprint, these are sorted, and only rows with
-    nearly the same one are compared in full. Exact, unless a third row's fingerprint falls within
-    the rounding of two equal ones.
+    The first column of the sketch gives each row a fingerprint, these are sorted, and only rows
+    with nearly the same one are compared in full. Exact, unless a third row's fingerprint falls
+    within the rounding of two equal ones.
     """
     groups: dict[int, list[str]] = defaultdict(list)
     for name, weight in weights.items():

@@ -77,12 +77,14 @@ ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 
 # The same numbers in another shape or type: the call before them made these values.
-PASSING = set(
-    "view reshape flatten unflatten ravel permute transpose t swapaxes swapdims movedim moveaxis "
-    "unsqueeze squeeze contiguous clone to float double half bfloat16 type type_as cpu cuda "
-    "view_as reshape_as detach requires_grad channel_shuffle pixel_shuffle pixel_unshuffle "
-    "view_as_real view_as_complex resolve_conj alias rename as_subclass refine_names get".split()
-)
+PASSING = {
+    "view", "reshape", "flatten", "unflatten", "ravel", "permute", "transpose", "t", "swapaxes",
+    "swapdims", "movedim", "moveaxis", "unsqueeze", "squeeze", "contiguous", "clone", "to",
+    "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "view_as",
+    "reshape_as", "detach", "requires_grad", "channel_shuffle", "pixel_shuffle",
+    "pixel_unshuffle", "view_as_real", "view_as_complex", "resolve_conj", "alias", "rename",
+    "as_subclass", "refine_names", "get",
+}  # fmt: skip
 DROPOUTS = {
     "dropout",
     "alpha_dropout",
@@ -95,12 +97,13 @@ DROPOUTS = {
 FRESH = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"}
 
 # Questions about a tensor and switches: no numbers are made, nothing is recorded.
-QUESTIONS = set(
-    "size dim numel nelement is_contiguous stride ndimension element_size data_ptr register_hook "
-    "storage_offset len bool item tolist is_floating_point is_complex is_signed repr format "
-    "backward set hash iter contains retain_grad _set_grad_enabled set_grad_enabled is_tensor "
-    "get_device is_nonzero equal is_same_size _is_view is_inference numpy".split()
-)
+QUESTIONS = {
+    "size", "dim", "numel", "nelement", "is_contiguous", "stride", "ndimension", "element_size",
+    "data_ptr", "register_hook", "storage_offset", "len", "bool", "item", "tolist",
+    "is_floating_point", "is_complex", "is_signed", "repr", "format", "backward", "set", "hash",
+    "iter", "contains", "retain_grad", "_set_grad_enabled", "set_grad_enabled", "is_tensor",
+    "get_device", "is_nonzero", "equal", "is_same_size", "_is_view", "is_inference", "numpy",
+}  # fmt: skip
 
 _DUNDERS = {"matmul", "add", "sub", "mul", "truediv", "pow", "floordiv", "mod", "and", "or", "xor"}
 _WORDS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul"}
@@ -130,8 +133,8 @@ def activation_of(name: str, args: Args, kwargs: Kwargs) -> str | None:
         high = kwargs.get("max", args[2] if len(args) > 2 else None)
         return "relu" if high is None and isinstance(low, int | float) and low == 0 else None
     if name == "threshold":
-        both = argument("threshold", 1, None, args, kwargs), argument("value", 2, None, args, kwargs)
-        return "relu" if both == (0, 0) else None
+        below = argument("threshold", 1, None, args, kwargs)
+        return "relu" if below == argument("value", 2, None, args, kwargs) == 0 else None
     if name == "hardtanh" and _number("min_val", 1, -1.0, args, kwargs) == 0.0:
         return "relu6" if _number("max_val", 2, 1.0, args, kwargs) == 6.0 else "hardtanh"
     if name == "gelu" and kwargs.get("approximate") == "tanh":

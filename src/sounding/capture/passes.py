@@ -111,10 +111,10 @@ def _notes(
     used = recorder.origins.used | {n for n, g in gradients.items() if g is not None}
     if idle := recorder.scope.never_ran(used):
         notes.append(f"{_count(idle, 'module')} with parameters never ran: {_some(idle)}")
-    if recorder.opaque:
+    if recorder.graph.opaque:
         notes.append(
-            f"{_count(recorder.opaque, 'call')} seen from outside only (a script, a custom "
-            f"function or kernel): {_some(recorder.opaque)}"
+            f"{_count(recorder.graph.opaque, 'call')} seen from outside only (a script, a custom "
+            f"function or kernel): {_some(recorder.graph.opaque)}"
         )
     blind = [n.name for n in recorder.nodes if n.gradient is None and gradients.get(n.weight)]
     if blind:

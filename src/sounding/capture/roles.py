@@ -7,9 +7,7 @@ from sounding.capture.node import Node
 from sounding.capture.weighted import Weighting
 
 
-def role_of(
-    name: str, activation: str | None, weighs: Weighting | None, inputs: list[Node]
-) -> str:
+def role_of(name: str, activation: str | None, weighs: Weighting | None, inputs: list[Node]) -> str:
     """The role of the operation `name` on what `inputs` made."""
     if operations.is_loss(name) or any(node.role == "loss" for node in inputs):
         return "loss"
@@ -24,8 +22,20 @@ def role_of(
     return "skip" if name in operations.ADDITIONS and _branches(inputs) else "other"
 
 
+def merge_gate(node: Node, nodes: list[Node]) -> None:
+    """Make of x sigmoid(x), written by hand, one activation (SiLU); its sigmoid is none then."""
+    for index in node.inputs:
+        gate = nodes[index]
+        whole = operations.GATES.get(gate.operation)
+        if gate.role == "activation" and whole and gate.main in node.inputs:
+            node.role, node.operation, node.main = "activation", whole, gate.main
+            node.preactivation, gate.preactivation = gate.preactivation, None
+            gate.role, gate.peaks = "other", None
+            return
+
+
 def settle(nodes: list[Node]) -> None:
-    """What runs outside the model and feeds nothing inside it is the loss; known at the end only."""
+    """Call loss what runs outside the model and feeds nothing inside it; known at the end only."""
     feeds = 0
     for node in nodes:
         if node.inside or node.weight:

@@ -48,17 +48,24 @@ class Scope:
         """The innermost module has ended."""
         self._running.pop()
 
-    def name(self, operation: str, *, whole: bool = False) -> str:
-        """A name of its own for the next call of `operation`.
+    @property
+    def running_name(self) -> str:
+        """The innermost module and its call, 'fc@2'."""
+        return self._running[-1][0] if self._running else ""
 
-        'fc' and 'fc@2' where a layer of torch's is its one operation (or the call is the `whole`
-        module), 'block#relu' and 'block#relu.2' for an operation inside a module.
+    def label(self, operation: str) -> str:
+        """What a call of `operation` is named.
+
+        'fc' and 'fc@2' where a layer of torch's is its one operation, 'block#relu' for an operation
+        inside a module.
         """
-        label = operation
-        if self._running:
-            running, module = self._running[-1]
-            alone = running and (whole or _is_layer(module))
-            label = running if alone else f"{running}#{operation}"
+        if not self._running:
+            return operation
+        running, module = self._running[-1]
+        return running if running and _is_layer(module) else f"{running}#{operation}"
+
+    def unique(self, label: str) -> str:
+        """The label, with a count from its second use on: 'block#relu.2'."""
         self._labels[label] += 1
         count = self._labels[label]
         return label if count == 1 else f"{label}.{count}"
@@ -76,6 +83,7 @@ class Scope:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether the module's forward is torch's own and calls no other module but parametrisations."""
+    """Whether the forward is torch's own and calls no other module but parametrisations."""
     written = getattr(type(module).forward, "__module__", None) or ""
-    return written.startswith("torch.nn") and all(name == "parametrizations" for name, _ in module.named_children())
+    children = (name for name, _ in module.named_children())
+    return written.startswith("torch.nn") and all(n == "parametrizations" for n in children)

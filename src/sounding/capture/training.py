@@ -1,7 +1,8 @@
 """See a training loop from outside: models, losses, optimiser steps, with no change to its code.
 
-Everything that is wrapped or hooked stands in this file and is taken off at the end. On a step that
-is not measured only the optimiser's step hooks and the wrapper of `backward` run, a few microseconds.
+Everything that is wrapped or hooked stands in this file and is taken off at the end. On a step
+that is not measured only the optimiser's step hooks and the wrapper of `backward` run, a few
+microseconds.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ def forward_again(module: nn.Module, args: Any, kwargs: Any) -> Callable[[], Any
 
 @contextlib.contextmanager
 def _without_compile_warning() -> Iterator[None]:
-    """torch warns compiled models of global hooks, which here are gone after the step."""
+    """Silence torch's warning to compiled models of global hooks: they are gone after the step."""
     filters = list(warnings.filters)
     warnings.filterwarnings("ignore", message=".*when there are global hooks on modules")
     try:

@@ -10,7 +10,9 @@ import torch
 
 from sounding.capture import operations
 from sounding.capture.nested import tensors
+from sounding.capture.node import Node
 from sounding.capture.operations import Args, Kwargs, argument
+from sounding.capture.sample import norm
 from sounding.theory.initialisation import fans
 
 Own = Callable[[torch.Tensor], str]  # the parameter's name, '' for a tensor that is none
@@ -38,6 +40,25 @@ def weighting(name: str, args: Args, kwargs: Kwargs, own: Own) -> Weighting | No
     if name in operations.RECURRENT:
         return _recurrent(args)
     return None
+
+
+def weigh(node: Node, found: Weighting, own: Own) -> None:
+    """Write down on the call how it weighs."""
+    node.fan_in, node.fan_out, node.units = found.fan_in, found.fan_out, found.units
+    node.weight = own(found.weight)
+    node.others = tuple(own(weight) for weight in found.others)
+    if not node.weight:  # the size of the model's own is read at the end, for all at once
+        node.weight_second_moment = _mean_square(found.weight)
+    if found.bias is None:
+        node.bias_second_moment = 0.0
+        return
+    node.bias = own(found.bias)
+    if not node.bias:
+        node.bias_second_moment = _mean_square(found.bias)
+
+
+def _mean_square(tensor: torch.Tensor) -> float:
+    return float(norm(tensor)) ** 2 / max(tensor.numel(), 1)
 
 
 def weight_of(name: str, args: Args, kwargs: Kwargs) -> tuple[Any, Any]:

@@ -1,0 +1,1 @@
+"""Turn what was captured into numbers with names, errors and expectations."""

@@ -7,6 +7,7 @@ Each step's part is a difference of measured logarithms, so the parts add up to 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,8 +46,7 @@ def forward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribut
     path = _measured(nodes, path, logs)
     with np.errstate(invalid="ignore"):  # a signal of exactly zero
         steps = [
-            {_part(nodes[above]): logs[above] - logs[below]}
-            for below, above in zip(path, path[1:], strict=False)
+            {_part(nodes[above]): logs[above] - logs[below]} for below, above in pairwise(path)
         ]
         return _collect(nodes, path, steps, logs)
 
@@ -68,7 +68,7 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
     path = _measured(nodes, path, logs)
     steps = []
     with np.errstate(invalid="ignore"):  # a gradient of exactly zero
-        for below, above in zip(path, path[1:], strict=False):
+        for below, above in pairwise(path):
             whole = logs[below] - logs[above]
             sent = alone.get((below, above), 0.0)
             own = float(np.log(sent)) - logs[above] if sent > 0 else whole
@@ -81,9 +81,7 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
 def _contributions(nodes: Sequence[Node], path: list[int]) -> dict[tuple[int, int], float]:
     """Norm of what `above` alone sends back to `below`, along the path."""
     edges = [
-        (below, above)
-        for below, above in zip(path, path[1:], strict=False)
-        if above in nodes[below].contributions
+        (below, above) for below, above in pairwise(path) if above in nodes[below].contributions
     ]
     values = gathered([nodes[below].contributions[above] for below, above in edges])
     return {edge: float(value) for edge, value in zip(edges, values, strict=True)}

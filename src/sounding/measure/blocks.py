@@ -65,12 +65,18 @@ def blocks(reduced: Sequence[Reduced | None]) -> list[Block]:
     return [
         Block(
             indices=np.array(indices),
-            values=stacked([s for i in indices if (r := reduced[i]) and (s := r.sample) is not None]),
+            values=stacked(
+                [s for i in indices if (r := reduced[i]) and (s := r.sample) is not None]
+            ),
             unseen=1 - seen / features,
             whole=whole,
         )
         for (_, seen, features, whole), indices in groups.items()
     ]
+
+
+def _sample(item: Reduced | None) -> torch.Tensor | None:
+    return None if item is None else item.sample
 
 
 def _mean_squares(

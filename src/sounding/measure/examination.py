@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from sounding.capture.node import Node, following_activation
 from sounding.capture.operations import is_loss
 from sounding.capture.passes import Recording
-from sounding.capture.node import Node, following_activation
 from sounding.capture.sources import source_of
 from sounding.measure import attribution
 from sounding.measure.expectation import expectation
@@ -20,7 +20,7 @@ from sounding.measure.signal import signal
 from sounding.measure.weights import weights
 from sounding.result import Series
 
-ADAPTIVE = ("Adam", "Adagrad", "RMSprop", "Adadelta", "Adamax", "Lion", "Rprop", "Adafactor", "Muon")
+ADAPTIVE = ("Ada", "RMSprop", "Lion", "Rprop", "Muon", "NAdam", "RAdam", "SparseAdam")
 
 
 def readings(
@@ -67,7 +67,7 @@ def readings(
 
 
 def read_optimiser(optimizer: torch.optim.Optimizer) -> Optimiser:
-    """Name, learning rate of the first group, and whether steps are scaled by the gradient's size."""
+    """Name, first group's learning rate, and whether steps are scaled by the gradient's size."""
     group = optimizer.param_groups[0]
     names = [c.__name__ for c in type(optimizer).__mro__]
     adaptive = any(name.startswith(ADAPTIVE) for name in names)

@@ -20,7 +20,8 @@ class Call(Result):
     name: str  # 'layers.3', 'block#relu', 'fc@2' (second call of the same module)
     module: str  # qualified name of the innermost module, '' for the model itself
     operation: str  # 'linear', 'conv2d', 'relu', 'layer_norm', 'add', 'cross_entropy', ...
-    role: str  # 'input', 'weight', 'activation', 'normalisation', 'skip', 'attention', 'other', 'loss'
+    # 'input', 'weight', 'activation', 'normalisation', 'skip', 'attention', 'other' or 'loss'
+    role: str
     inputs: tuple[int, ...] = ()  # indices of the calls that made its inputs
     main: int = -1  # the input on the main path (the one behind most weighted calls), -1: none
     arguments: dict[str, float] = dataclasses.field(default_factory=dict)  # {'slope': 0.1}
@@ -51,7 +52,7 @@ class Signal(Result):
     rms_error: np.ndarray  # (C,)
     mean: np.ndarray  # (C,)
     std: np.ndarray  # (C,) over the units of one sample, averaged over samples
-    spread: np.ndarray  # (C,) rms deviation of a unit from its mean over the batch: what tells inputs apart
+    spread: np.ndarray  # (C,) rms deviation of a unit from its batch mean: what tells inputs apart
     spread_error: np.ndarray  # (C,)
     correlation: np.ndarray  # (C,) cosine between two samples, averaged over pairs
     correlation_error: np.ndarray  # (C,)

@@ -5,6 +5,7 @@ Letters: C calls in the order they ran; the rest as in `blocks`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -18,12 +19,9 @@ from sounding.theory.activations import activation
 
 Columns = dict[str, np.ndarray]
 
-FLAT = 0.01  # |slope| below which a unit is saturated; the same as theory's `saturated`, which tests
+FLAT = 0.01  # |slope| below which a unit is saturated, as in theory's `saturated`
 
-NAMES = (
-    "rms rms_error mean mean_error std std_error spread spread_error correlation correlation_error "
-    "zeros zeros_error dead saturated saturated_error slope slope_error"
-).split()
+NAMES = [f.name for f in dataclasses.fields(Signal) if f.name != "nonfinite"]
 
 
 def signal(nodes: Sequence[Node], gradient_finite: np.ndarray) -> Signal:
@@ -53,8 +51,8 @@ def harmful(
 ) -> tuple[int, ...]:
     """The calls with NaN or infinity that spreads, in order.
 
-    An infinity that every user turns into finite numbers, and whose inputs get a finite gradient, is
-    meant: the mask of an attention, which a softmax makes zero.
+    An infinity that every user turns into finite numbers, and whose inputs get a finite gradient,
+    is meant: the mask of an attention, which a softmax makes zero.
     """
     absorbed = finite.copy()
     for node in reversed(nodes):
@@ -75,9 +73,9 @@ def _zeros(columns: Columns, block: Block, nodes: Sequence[Node]) -> None:
 def _describe(columns: Columns, block: Block) -> None:
     """Mean, deviation, spread and correlation of tensors with samples of one shape.
 
-    With x_i the rows, m their mean and G the inner products of the x_i - m, everything else follows:
-    x_i.x_j = G_ij + m.(x_i - m) + m.(x_j - m) + m.m. The mean is taken off first, so that a spread far
-    below the mean keeps its digits. `block.values` are overwritten.
+    With x_i the rows, m their mean and G the inner products of the x_i - m, everything else
+    follows: x_i.x_j = G_ij + m.(x_i - m) + m.(x_j - m) + m.m. The mean is taken off first, so that
+    a spread far below the mean keeps its digits. `block.values` are overwritten.
     """
     at, values = block.indices, block.values
     rows, features = values.shape[1:]

@@ -94,8 +94,8 @@ def _scheme(call: Call, matrix: Matrix, variance: float, kurtosis: float) -> str
 def needed_variance(call: Call) -> float:
     """Variance x fan_in with which this call's weights keep the signal's second moment.
 
-    The squared gain of the activation that follows in the executed graph (He et al. 2015, eq. 10 for
-    rectifiers; the others by quadrature); nan for embeddings, where nothing is summed, and for
+    The squared gain of the activation that follows in the executed graph (He et al. 2015, eq. 10
+    for rectifiers; the others by quadrature); nan for embeddings, where nothing is summed, and for
     recurrent layers, where the gates decide.
     """
     if call.operation in LOOKUPS or not call.fan_in or "_cell" in call.operation:
@@ -119,8 +119,8 @@ def ranks(found: list[Matrix]) -> np.ndarray:
     Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM Review 2011: W times a
     random matrix with k columns has rank min(rank W, k) with probability one, and what is left of
     the next column once the earlier ones are projected out shows whether the range is exhausted
-    (section 4.3). Left over counts what exceeds max(shape) x eps of the largest column, and at least
-    1e-7 of it.
+    (section 4.3). Left over counts what exceeds max(shape) x eps of the largest column, and at
+    least 1e-7 of it.
     """
     counted = np.zeros(len(found))
     groups: dict[int, list[int]] = defaultdict(list)
@@ -143,7 +143,7 @@ def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray
     finite = np.isfinite(grams).all((1, 2))
     grams = np.where(finite[:, None, None], grams, 0.0)
     least = tolerance**2 * np.einsum("nkk->nk", grams).max(1)
-    full = _all_independent(grams, least)
+    full: np.ndarray = _all_independent(grams, least)
     count = np.where(full, grams.shape[1], 0)
     grams, least = grams[~full], least[~full]
     left_over = np.zeros(len(grams))

@@ -1,0 +1,1 @@
+"""A user's script: run as Python would, watched from within, tried in processes of its own."""

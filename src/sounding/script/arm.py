@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sounding.checkup import Checkup
 from sounding.remedies.remedy import Remedy
@@ -38,7 +39,7 @@ class Script:
         self.threads = max(1, (os.cpu_count() or 1) // jobs)
         self._answers: dict[str, dict] = {}  # of the runs on seed 0, which are examined as well
         fast = "forkserver" in multiprocessing.get_all_start_methods()
-        self._processes = multiprocessing.get_context("forkserver" if fast else "spawn")
+        self._processes: Any = multiprocessing.get_context("forkserver" if fast else "spawn")
         if fast:
             self._processes.set_forkserver_preload(["sounding.script.trial"])
 
@@ -100,7 +101,9 @@ class Script:
     def _read(self, scratch: Path, exitcode: int | None) -> dict:
         path = scratch / "result.json"
         if not path.exists():
-            raise ScriptError(f"a trial ended without a result (exit code {exitcode}){_tail(scratch)}")
+            raise ScriptError(
+                f"a trial ended without a result (exit code {exitcode}){_tail(scratch)}"
+            )
         answer = json.loads(path.read_text(encoding="utf-8"))
         if "not_applicable" in answer:
             raise NotApplicable(answer["not_applicable"])

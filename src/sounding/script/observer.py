@@ -128,7 +128,9 @@ class Observer(Listener):
 
     def _optimised(self, model: nn.Module) -> bool:
         """Whether some optimiser holds a parameter of this model; without any, assume so."""
-        held = {id(p) for o in self.training.optimizers for g in o.param_groups for p in g["params"]}
+        held = {
+            id(p) for o in self.training.optimizers for g in o.param_groups for p in g["params"]
+        }
         return not held or any(id(p) in held for p in model.parameters())
 
     def _try(self, function: Any, *args: Any) -> Any:

@@ -32,12 +32,13 @@ DENIED = {
     "os.posix_spawn": "runs {0}",
     "os.spawn": "runs {1}",
     "os.startfile": "opens {0}",
+    "sqlite3.connect": "opens the database {0}",
     "subprocess.Popen": "starts the program {0}",
     "socket.connect": "connects to {1}",
     "socket.sendto": "sends to {1}",
     "socket.bind": "opens the port {1}",
 }
-PATHS = {name for name in DENIED if name.startswith("os.")} - {
+PATHS = {name for name in DENIED if name.startswith(("os.", "sqlite3."))} - {
     "os.system",
     "os.exec",
     "os.posix_spawn",
@@ -71,7 +72,7 @@ class Sandbox:
         sys.addaudithook(self._audit)
 
     def open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        """The built-in open, with everything that would write outside sent to the scratch folder."""
+        """The built-in open; what would write outside goes to the scratch folder."""
         if isinstance(file, str | bytes | os.PathLike):
             file = self._place(file, any(c in mode for c in "wax+"), copy="w" not in mode)
         self.busy, before = True, self.busy
@@ -82,7 +83,7 @@ class Sandbox:
 
     def _place(self, file: Any, writing: bool, *, copy: bool = False) -> Any:
         """Where `file` really goes: itself, or its copy in the scratch folder."""
-        path = Path(os.path.abspath(os.fsdecode(file)))
+        path = _absolute(file)
         if self._harmless(path):
             return file
         mirror = self.scratch / "files" / str(path).lstrip(os.sep).replace(":", "")
@@ -90,7 +91,7 @@ class Sandbox:
             return mirror if mirror.exists() else file
         self.busy, before = True, self.busy
         try:
-            os.makedirs(mirror.parent, exist_ok=True)
+            mirror.parent.mkdir(parents=True, exist_ok=True)
             if copy and path.is_file() and not mirror.exists():
                 shutil.copyfile(path, mirror)
         finally:
@@ -108,9 +109,13 @@ class Sandbox:
         original = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self.busy or len(args) <= position or not isinstance(args[position], str | os.PathLike):
+            if (
+                self.busy
+                or len(args) <= position
+                or not isinstance(args[position], str | os.PathLike)
+            ):
                 return original(*args, **kwargs)
-            if name in ("mkdir", "makedirs") and os.path.isdir(args[position]):
+            if name in ("mkdir", "makedirs") and Path(args[position]).is_dir():
                 return original(*args, **kwargs)  # it exists, so this says so or does nothing
             writing = writes is None or writes(*args, **kwargs)
             placed = [*args]
@@ -150,21 +155,23 @@ class Sandbox:
         path, _, flags = args
         if not isinstance(path, str | bytes) or not isinstance(flags, int):
             return
-        if flags & (os.O_WRONLY | os.O_RDWR) and not self._harmless(
-            Path(os.path.abspath(os.fsdecode(path)))
-        ):
+        if flags & (os.O_WRONLY | os.O_RDWR) and not self._harmless(_absolute(path)):
             self.busy = True
             self.stop(f"the script writes {os.fsdecode(path)} in a way that cannot be redirected")
 
     def _allowed(self, event: str, args: tuple[Any, ...]) -> bool:
         if event in PATHS:
             path = args[0]
-            return not isinstance(path, str | bytes) or self._harmless(
-                Path(os.path.abspath(os.fsdecode(path)))
-            )
+            if path == ":memory:":
+                return True
+            return not isinstance(path, str | bytes) or self._harmless(_absolute(path))
         if event.startswith("socket."):
             return isinstance(args[1], str | bytes)  # a Unix socket stays on this machine
         return False
+
+
+def _absolute(path: str | bytes | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - a link stays what it is
 
 
 def _flags_write(path: Any, flags: int = 0, *_: Any, **__: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import random
@@ -26,7 +25,7 @@ from sounding.capture.training import forward_again
 from sounding.log import listen
 from sounding.remedies import treat
 from sounding.remedies.remedy import Remedy
-from sounding.result import NotApplicable, Series
+from sounding.result import NotApplicable
 from sounding.script.execute import execute
 from sounding.script.observer import Observer, unwrapped
 from sounding.script.sandbox import Sandbox
@@ -99,9 +98,7 @@ class TrialObserver(Observer):
             metrics = {"accuracy": float(final_mean(hits))} | metrics
         if not finite.all():
             metrics = dict.fromkeys(metrics, float("nan"))
-        loss = dataclasses.replace(
-            history, steps=history.steps[:end], values=history.values[:end]
-        )
+        loss = dataclasses.replace(history, steps=history.steps[:end], values=history.values[:end])
         return Trial(
             seed=self.order.seed,
             loss=loss,
@@ -142,7 +139,7 @@ def run_trial(order: Order) -> None:
     step, so nothing is saved, cleaned up or printed by it.
     """
     scratch = Path(order.scratch)
-    output = io.open(scratch / "output.txt", "w", encoding="utf-8", errors="replace")
+    output = (scratch / "output.txt").open("w", encoding="utf-8", errors="replace")
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     sys.stdout = sys.stderr = output
@@ -153,8 +150,7 @@ def run_trial(order: Order) -> None:
     def leave(answer: dict[str, Any]) -> None:
         sandbox.busy = True
         output.flush()
-        with io.open(scratch / "result.json", "w", encoding="utf-8") as file:
-            json.dump(answer, file, allow_nan=False)
+        (scratch / "result.json").write_text(json.dumps(answer, allow_nan=False), "utf-8")
         os._exit(0)
 
     def done() -> None:
@@ -191,7 +187,7 @@ def run_trial(order: Order) -> None:
 def _shifted_seeds(shift: int):
     """Global generators start from `shift`, and the seeds that the script sets are moved by it."""
     random.seed(shift)
-    np.random.seed(shift % 2**32)
+    np.random.seed(shift % 2**32)  # noqa: NPY002 - the generator that scripts use
     torch.manual_seed(shift)
     patches = [
         (torch, "manual_seed", 2**63),
