@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -16,8 +17,19 @@ def uncompiled() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with without_hook_warning(), torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextlib.contextmanager
+def without_hook_warning() -> Iterator[None]:
+    """Silence torch's warning to compiled models of global hooks: ours are gone after the step."""
+    filters = list(warnings.filters)
+    warnings.filterwarnings("ignore", message=".*when there are global hooks on modules")
+    try:
+        yield
+    finally:
+        warnings.filters[:] = filters  # type: ignore[index]
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -74,9 +75,11 @@ class Graph:
 
         The size tells a gate, a mask or a squeezed branch from what it is applied to.
         """
-        same = [k for k in known if self.nodes[k].numel == numel]
-        chosen = known if role == "loss" or not same else same
-        return max(chosen, key=lambda k: (self.nodes[k].depth, k))
+        if role == "loss":
+            fitting = [k for k in known if self.nodes[k].role == "loss"]
+        else:
+            fitting = [k for k in known if self.nodes[k].numel == numel]
+        return max(fitting or known, key=lambda k: (self.nodes[k].depth, k))
 
     def add_input(self, tensor: torch.Tensor) -> int:
         """`tensor` comes from outside."""
@@ -108,7 +111,8 @@ class Graph:
         known = self._origins.behind(tensor)
         if not known:
             return None
-        return self.add_opaque(tensor.grad_fn.name().removesuffix("Backward"), known, tensor)
+        operation = re.sub(r"Backward\d*$", "", tensor.grad_fn.name())
+        return self.add_opaque(operation, known, tensor)
 
     def observe(self, node: Node, tensor: torch.Tensor) -> None:
         """Reduce an output of the call, and wait for its gradient."""

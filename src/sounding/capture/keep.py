@@ -57,7 +57,9 @@ def given_back(*modules: nn.Module) -> Iterator[None]:
 
 def _attributes(module: nn.Module) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The module's plain attributes (its mode among them), and what it has registered."""
-    return dict(module.__dict__), {name: dict(getattr(module, name)) for name in _TABLES}
+    tables = {name: getattr(module, name) for name in _TABLES}
+    own = {name: dict(table) for name, table in tables.items() if isinstance(table, dict)}
+    return dict(module.__dict__), own  # a scripted module keeps its tables out of reach, in C++
 
 
 def _restore(module: nn.Module, plain: dict[str, Any], tables: dict[str, dict[str, Any]]) -> None:

@@ -72,7 +72,7 @@ NORMALISATIONS = {
     "local_response_norm",
     "normalize",
 }
-ADDITIONS = {"add"}
+JOINS = {"add", "cat", "concat", "concatenate"}  # where branches meet again
 ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 
@@ -106,7 +106,13 @@ QUESTIONS = {
 }  # fmt: skip
 
 _DUNDERS = {"matmul", "add", "sub", "mul", "truediv", "pow", "floordiv", "mod", "and", "or", "xor"}
-_WORDS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul"}
+_WORDS = {
+    "truediv": "div",
+    "true_divide": "div",
+    "divide": "div",
+    "multiply": "mul",
+    "_threshold": "threshold",
+}
 
 
 @functools.lru_cache(maxsize=4096)

@@ -116,7 +116,11 @@ def _notes(
             f"{_count(recorder.graph.opaque, 'call')} seen from outside only (a script, a custom "
             f"function or kernel): {_some(recorder.graph.opaque)}"
         )
-    blind = [n.name for n in recorder.nodes if n.gradient is None and gradients.get(n.weight)]
+    blind = [
+        n.name
+        for n in recorder.nodes
+        if n.gradient is None and n.consumers and gradients.get(n.weight)
+    ]
     if blind:
         notes.append(
             f"no gradient seen at the output of {_count(blind, 'layer')}, though it reached the "

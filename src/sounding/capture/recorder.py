@@ -60,6 +60,7 @@ class Recorder:
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)
         self.graph = Graph(self.scope, self.origins, self._guarded)
+        self._busy = False  # computing for itself, which is no part of the pass
 
     @property
     def nodes(self) -> list[Node]:
@@ -76,7 +77,8 @@ class Recorder:
         """
         with contextlib.ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(self.enter).remove)
-            leave = register_module_forward_hook(self.leave, with_kwargs=True, always_call=True)
+            # Without the keywords: torch 2.13 forgets to forget a hook that asked for them.
+            leave = register_module_forward_hook(self._left, always_call=True)
             stack.callback(leave.remove)
             stack.enter_context(self._listening())
             yield
@@ -89,7 +91,7 @@ class Recorder:
         hooks when a module raises. The caller tells of inner modules by `enter` and `leave`.
         """
         with self._listening():
-            self._guarded(self.inputs, (args, kwargs))
+            self.inputs((args, kwargs))
             self.enter(module, args)
             try:
                 yield
@@ -106,6 +108,9 @@ class Recorder:
 
     def inputs(self, batch: Any) -> None:
         """Name the tensors in `batch` as what goes in; the first call's arguments are, anyway."""
+        self._guarded(self._inputs, batch)
+
+    def _inputs(self, batch: Any) -> None:
         for tensor in tensors(batch):
             if self.origins.maker(tensor) is None:
                 self.graph.add_input(tensor)
@@ -119,17 +124,26 @@ class Recorder:
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """`module` begins to run."""
-        outermost = not self.scope.inside
-        if self.scope.enter(module) and outermost:
-            self._guarded(self.inputs, args)
+        if self.scope.inside:
+            self._guarded(self._meet, args)  # what it is given was made outside of it
+            self.scope.enter(module)
+        elif self.scope.enter(module):
+            self.inputs(args)
 
-    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> None:
-        """`module` is done; without an output where it raised (then torch leaves out `kwargs`)."""
+    def _meet(self, given: Any) -> None:
+        for tensor in tensors(given):
+            self.graph.maker(tensor)
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """`module` is done; the output is None where it raised."""
         if not self.scope.running(module):
             return
         if output is not None:
             self._guarded(self._bridge, module, (args, kwargs), output)
         self.scope.leave()
+
+    def _left(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.leave(module, args, {}, output)
 
     def _bridge(self, module: nn.Module, given: Any, output: Any) -> None:
         """A module whose inside was not seen (a script, a foreign kernel) becomes one call."""
@@ -148,7 +162,7 @@ class Recorder:
     def call(self, function: Callable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run `function` and record it where it is of interest."""
         name = operations.canonical(getattr(function, "__name__", ""))
-        if name in operations.QUESTIONS or len(self.failures) >= FAILURES:
+        if self._busy or name in operations.QUESTIONS or len(self.failures) >= FAILURES:
             return function(*args, **kwargs)
         if name in operations.OPENED and (inside := _opened(function)) is not None:
             with _Mode(self):
@@ -190,10 +204,9 @@ class Recorder:
         data = weighs.data if weighs is not None and not known else None
         if data is not None and self.origins.maker(data) is None:  # it came by an unseen way
             known = [self.graph.add_input(data)]
-        if not known and weighs is None:
-            if not before.strange:  # nothing of the input is in it
-                for tensor in made:
-                    self.origins.claim(tensor, CONSTANT)
+        if not made or (not known and name not in operations.WEIGHTED):
+            if not before.strange:
+                self._set_aside(tensors(output), known)
             return
         role = role_of(name, before.activation, weighs, [self.nodes[k] for k in known])
         carrier = self._carrier(role, weighs, args, kwargs)
@@ -204,6 +217,12 @@ class Recorder:
             self.graph.follow(node, before.arrivals, tensor)
         for tensor in made[FOLLOWED:]:
             self.origins.claim(tensor, len(self.nodes) - 1)
+
+    def _set_aside(self, made: list[torch.Tensor], known: list[int]) -> None:
+        """Claim what carries no signal: constants; indices that were cut from an input stay it."""
+        of_inputs = known and all(self.nodes[k].role == "input" for k in known)
+        for tensor in made:
+            self.origins.claim(tensor, known[0] if of_inputs else CONSTANT)
 
     def _pass_on(self, args: tuple[Any, ...], output: Any) -> None:
         """The output holds the values of the first argument: its maker made it."""
@@ -247,11 +266,14 @@ class Recorder:
     def _guarded(self, function: Callable, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
             return None
+        outer, self._busy = self._busy, True
         try:
             return function(*args)
         except Exception as error:  # an observer never kills the pass that it watches
             self.failures.append(error)
             return None
+        finally:
+            self._busy = outer
 
 
 class _Mode(TorchFunctionMode):

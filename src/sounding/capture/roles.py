@@ -19,7 +19,7 @@ def role_of(name: str, activation: str | None, weighs: Weighting | None, inputs:
         return "normalisation"
     if name in operations.ATTENTION:
         return "attention"
-    return "skip" if name in operations.ADDITIONS and _branches(inputs) else "other"
+    return "skip" if name in operations.JOINS and _branches(inputs) else "other"
 
 
 def merge_gate(node: Node, nodes: list[Node]) -> None:

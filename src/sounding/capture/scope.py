@@ -84,6 +84,6 @@ class Scope:
 
 def _is_layer(module: nn.Module) -> bool:
     """Whether the forward is torch's own and calls no other module but parametrisations."""
-    written = getattr(type(module).forward, "__module__", None) or ""
+    written = getattr(getattr(type(module), "forward", None), "__module__", None) or ""
     children = (name for name, _ in module.named_children())
     return written.startswith("torch.nn") and all(n == "parametrizations" for n in children)

@@ -11,7 +11,7 @@ import sysconfig
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -54,7 +54,8 @@ def source_of(model: nn.Module, name: str) -> str:
     parts = name.split(".") if name else []
     chain = [model]
     for part in parts:
-        chain.append(chain[-1]._modules.get(part) or chain[-1])
+        child = chain[-1]._modules.get(part)
+        chain.append(chain[-1] if child is None else child)
     for depth in range(len(parts), -1, -1):
         with contextlib.suppress(TypeError):  # a module that cannot be hashed
             if line := _lines.get(chain[depth], ""):
@@ -105,14 +106,20 @@ def _is_container(module: nn.Module) -> bool:
 def _assigned(owner: type, path: tuple[str, ...]) -> str:
     """The line in a class of the user's that assigns ``self.<path[0]>``, or the element below."""
     for kind in owner.__mro__:
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
-        if kind is nn.Module or file.startswith(_TORCH):
-            return ""
+        file = _written_in(kind)
+        if not file or file.startswith(_TORCH):
+            continue
         definition = _classes(file).get(kind.__qualname__)
         for node in ast.walk(definition) if definition is not None else ():
             if (value := _value_for(node, path[0])) is not None:
                 return f"{_shown(file)}:{_element(value, path[1:]).lineno}"
     return ""
+
+
+def _written_in(kind: type) -> str:
+    """The file, or the notebook's cell, that holds the methods of a class; '' if it has none."""
+    methods = (value for value in vars(kind).values() if isinstance(value, FunctionType))
+    return next((method.__code__.co_filename for method in methods), "")
 
 
 def _global_line(model: nn.Module, path: tuple[str, ...]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +27,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
 from sounding.capture.recorder import Recorder
 from sounding.capture.sources import remembered
@@ -68,7 +68,7 @@ class Training:
 
     def __enter__(self) -> Training:
         stack = self._stack
-        stack.enter_context(_without_compile_warning())
+        stack.enter_context(without_hook_warning())
         stack.enter_context(remembered())
         stack.enter_context(_constructed(self.optimizers))
         before = register_optimizer_step_pre_hook(lambda o, a, k: self.listener.before_step(o))
@@ -189,17 +189,6 @@ def forward_again(module: nn.Module, args: Any, kwargs: Any) -> Callable[[], Any
             return module(*args, **kwargs)
 
     return again
-
-
-@contextlib.contextmanager
-def _without_compile_warning() -> Iterator[None]:
-    """Silence torch's warning to compiled models of global hooks: they are gone after the step."""
-    filters = list(warnings.filters)
-    warnings.filterwarnings("ignore", message=".*when there are global hooks on modules")
-    try:
-        yield
-    finally:
-        warnings.filters[:] = filters  # type: ignore[index]
 
 
 @contextlib.contextmanager

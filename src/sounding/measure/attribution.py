@@ -55,7 +55,8 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
     """Log-ratios of the gradient's norm from one weighted call back to the one before it.
 
     Where a tensor has several users, what the one on the path sends back was recorded apart: the
-    part of that user is its own, and what the others add is the skip's.
+    part of that user is its own, and what the others add is the skip's if they come back to the
+    path in an addition, else (the keys and queries of an attention) other.
 
     Args:
         nodes: All calls.
@@ -72,10 +73,18 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
             whole = logs[below] - logs[above]
             sent = alone.get((below, above), 0.0)
             own = float(np.log(sent)) - logs[above] if sent > 0 else whole
-            step = {_part(nodes[above]): own}
-            step["skip"] = step.get("skip", 0.0) + whole - own
+            step = dict.fromkeys(PARTS, 0.0)
+            step[_part(nodes[above])] += own
+            step[_returning(nodes, path, below, above)] += whole - own
             steps.append(step)
         return _collect(nodes, path, steps, -logs)
+
+
+def _returning(nodes: Sequence[Node], path: list[int], below: int, above: int) -> str:
+    """The part of those users of `below` that are not `above`: by where they meet the path again."""
+    others = sum(1 << index for index in nodes[below].consumers if index != above)
+    meeting = (nodes[i] for i in path if i > below and nodes[i].ancestors & others)
+    return "skip" if next((n.role for n in meeting), "other") == "skip" else "other"
 
 
 def _contributions(nodes: Sequence[Node], path: list[int]) -> dict[tuple[int, int], float]:

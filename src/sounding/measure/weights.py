@@ -140,10 +140,9 @@ def ranks(found: list[Matrix]) -> np.ndarray:
 
 def _independent_columns(grams: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
     """(N,) how many columns are left over, one after the other, from (N, k, k) Gram matrices."""
-    finite = np.isfinite(grams).all((1, 2))
-    grams = np.where(finite[:, None, None], grams, 0.0)
+    grams = np.where(np.isfinite(grams).all((1, 2), keepdims=True), grams, 0.0)
     least = tolerance**2 * np.einsum("nkk->nk", grams).max(1)
-    full: np.ndarray = _all_independent(grams, least)
+    full = _all_independent(grams, least)
     count = np.where(full, grams.shape[1], 0)
     grams, least = grams[~full], least[~full]
     left_over = np.zeros(len(grams))

@@ -35,12 +35,14 @@ def _forward(readings: Readings, index: int) -> str:
     call = readings.calls[index]
     if call.role == "input":
         return "the batch itself holds NaN or Inf; clean the data before it reaches the model"
-    for name, moment in ((call.weight, call.weight_second_moment), (call.bias, call.bias_second_moment)):
+    named = f"{call.name} ({call.operation})"
+    weight, bias = call.weight_second_moment, call.bias_second_moment
+    for name, moment in ((call.weight, weight), (call.bias, bias)):
         if name and not moment < float("inf"):
-            return f"the parameter {name} holds NaN or Inf, so {call.name} ({call.operation}) does too"
+            return f"the parameter {name} holds NaN or Inf, so {named} does too"
     before = readings.signal.rms[call.main] if call.main >= 0 else float("nan")
     return (
-        f"{call.name} ({call.operation}) is the first call to produce NaN or Inf, "
+        f"{named} is the first call to produce NaN or Inf, "
         f"from inputs of rms {before:.3g} that were finite"
     )
 

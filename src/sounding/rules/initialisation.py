@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Callable
 
 from sounding.measure.readings import Call, Readings
-from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
-from sounding.rules.depth import CAUTION, gradient_gain, learned, severity, signal_gain
+from sounding.rules.depth import (
+    CAUTION,
+    Gain,
+    adaptive,
+    gradient_gain,
+    learned,
+    severity,
+    signal_gain,
+)
 from sounding.rules.finding import Finding
 from sounding.rules.propagation import DATA_DRIVEN, INSERT_NORM, ORTHOGONAL, REINITIALISE
+from sounding.rules.scale import effective_variance, share, shares
+from sounding.rules.trunk import unrepeated
 
 NAMES = {"pytorch default": "PyTorch's default, 1/(3 fan_in)", "xavier": "Xavier"}
 
@@ -72,60 +80,51 @@ def initialisation_mismatch(readings: Readings) -> Finding | str | None:
     A finding only where signal or gradient leave the trainable range *and* the same net with the
     needed variance would stay inside it: the measured log-gain less the weights' share.
     """
-    gains = [_try(signal_gain, readings), _try(gradient_gain, readings)]
-    totals = [g.steady for g in gains if g is not None and math.isfinite(g.steady)]
-    if not totals:
-        raise NotApplicable("fewer than three weighted layers in a row")
-    worst = max(totals, key=abs)
-    grade = severity(worst)
-    layers = [readings.calls[i] for i in readings.path[1:]]
-    shares = [_share(call, readings) for call in readings.path_calls()[:-1]]
-    share = float(np.nansum(shares))
-    if grade is None or not _explains(worst, share):
+    gains = [g for g in (_try(signal_gain, readings), _try(gradient_gain, readings)) if g]
+    gains = [g for g in gains if math.isfinite(g.total)]
+    if not gains:
+        raise NotApplicable("fewer than three weighted layers in a row to compare")
+    worst = max(gains, key=lambda gain: abs(gain.judged))
+    grade = severity(worst.judged, adaptive=adaptive(readings))
+    path = unrepeated(readings)
+    weights = float(shares(readings, path).sum()) - worst.outlier
+    if grade is None or not _explains(worst.judged, weights):
         return None
     if refuted := learned(readings):
-        return f"the weights' scale changes the signal by 10^{share / math.log(10):+.1f}, yet {refuted}"
-    return _mismatch(readings, grade, layers, share)
+        scale = f"10^{weights / math.log(10):+.1f}"
+        return f"the weights' scale changes the signal by {scale}, yet {refuted}"
+    return _mismatch(readings, grade, path, gains[0], weights)
 
 
-def _mismatch(readings: Readings, grade: str, layers: list[Call], share: float) -> Finding:
-    call = _typical(readings)
-    row = readings.weights.parameters.index(call.weight)
-    weights = readings.weights
-    measured = float(weights.second_moment[row] * weights.fan_in[row])
-    needed = float(weights.needed[row])
-    error = float(weights.variance_error[row] * weights.fan_in[row])
-    gain = _try(signal_gain, readings) or gradient_gain(readings)
-    predicted = math.sqrt(measured / needed)
-    verb = "loses" if predicted < 1 else "gains"
-    scheme = weights.scheme[row]
-    factor = gain.factor if predicted > 1 else 1 / gain.factor
-    exact = 3 * needed if scheme == "pytorch default" else max(needed / measured, measured / needed)
-    error_of = factor * gain.factor_error / gain.factor
-    spread = f" ± {error_of:.1g}" if math.isfinite(error_of) else ""
-    message = (
-        f"the signal {verb} a factor {factor:.3g}{spread} "
-        f"per layer (theory {math.sqrt(exact):.3g} = sqrt({exact:.3g})): the weights of {len(layers)} "
-        f"layers have variance {measured:.3g}/fan_in{f' ({NAMES.get(scheme, scheme)})' if scheme else ''}"
-        f" where {call.activation or 'a layer without activation'} needs {needed:.3g}/fan_in"
-    )
+def _mismatch(
+    readings: Readings, grade: str, path: list[int], gain: Gain, log_gain: float
+) -> Finding:
+    culprit, concerned = _culprit(readings, path)
+    row = readings.weights.parameters.index(culprit.weight)
+    scale = effective_variance(readings, row)
+    fan_in, needed = readings.weights.fan_in[row], float(readings.weights.needed[row])
+    theory = math.exp(log_gain / (len(path) - 1))
+    if not scale.coherent:  # mean-field theory is about weights of mean zero
+        theory = _predicted(readings, path) or theory
     return Finding(
         code="SD303",
         name="initialisation-mismatch",
         severity=grade,
-        message=message,
-        layers=tuple(c.name for c in [readings.path_calls()[0], *layers]),
-        source=call.source,
+        message=f"{_per_layer(gain, theory)}: the weights of {_layers(concerned)} have "
+        f"{_described(readings, row)} where {culprit.activation or 'a layer without activation'} "
+        f"needs {needed:.3g}/fan_in, which is {_ratio(scale.total, needed)}",
+        layers=tuple(call.name for call in concerned),
+        source=culprit.source,
         measured={
-            "variance_x_fan_in": measured,
-            "variance_x_fan_in_error": error,
+            "variance_x_fan_in": float(readings.weights.variance[row] * fan_in),
+            "variance_x_fan_in_error": float(readings.weights.variance_error[row] * fan_in),
             "factor_per_layer": gain.factor,
             "factor_per_layer_error": gain.factor_error,
-            "log_gain_of_weights": share,
+            "log_gain_of_weights": log_gain,
         },
         expected={
             "variance_x_fan_in": needed,
-            "factor_per_layer": predicted,
+            "factor_per_layer": theory,
             "log_gain_of_weights": 0.0,
         },
         confidence="theory",
@@ -133,38 +132,69 @@ def _mismatch(readings: Readings, grade: str, layers: list[Call], share: float) 
     )
 
 
-def _explains(total: float, share: float) -> bool:
+def _per_layer(gain: Gain, theory: float) -> str:
+    """The measured factor a layer beside the predicted one, both above 1 where they agree."""
+    loses = gain.factor < 1
+    factor = 1 / gain.factor if loses else gain.factor
+    error = factor * gain.factor_error / gain.factor
+    spread = f" ± {error:.1g}" if math.isfinite(error) else ""
+    predicted = 1 / theory if loses else theory
+    verb = "loses" if loses else "gains"
+    return f"the signal {verb} a factor {factor:.3g}{spread} per layer (theory {predicted:.3g})"
+
+
+def _described(readings: Readings, row: int) -> str:
+    """What the weights are, in words: their variance, or a mean that adds up over the inputs."""
+    weights, scale = readings.weights, effective_variance(readings, row)
+    if scale.coherent:
+        inputs = f"{weights.fan_in[row]:.0f} inputs"
+        return f"a mean of size {scale.mean:.3g}, which adds up over {inputs},"
+    scheme = weights.scheme[row]
+    called = f" ({NAMES.get(scheme, scheme)})" if scheme else ""
+    return f"variance {scale.total:.3g}/fan_in{called}"
+
+
+def _predicted(readings: Readings, path: list[int]) -> float | None:
+    """Mean factor a layer by mean-field theory, None where it has no say."""
+    spread = readings.expectation.spread if readings.expectation is not None else ()
+    if len(spread) != len(path) or not spread[-1] > 0:
+        return None
+    return float(spread[-1] / spread[0]) ** (1 / (len(path) - 1))
+
+
+def _ratio(measured: float, needed: float) -> str:
+    """The factor in amplitude between two variances: 'sqrt(6) = 2.45 times too small'."""
+    ratio = max(measured / needed, needed / measured)
+    size = "large" if measured > needed else "small"
+    return f"sqrt({ratio:.3g}) = {math.sqrt(ratio):.3g} times too {size}"
+
+
+def _explains(total: float, weights: float) -> bool:
     """Whether taking the weights' share away brings the total back into the trainable range."""
-    if abs(share) < CAUTION or math.copysign(1, total) != math.copysign(1, share):
+    if abs(weights) < CAUTION or math.copysign(1, total) != math.copysign(1, weights):
         return False
-    return abs(total - share) < CAUTION or abs(share) > abs(total)
+    return abs(total - weights) < CAUTION or abs(weights) > abs(total)
 
 
-def _share(call: Call, readings: Readings) -> float:
-    """log-gain that this call's weights add to what its activation needs: 0 for a fitting scale.
+def _culprit(readings: Readings, path: list[int]) -> tuple[Call, list[Call]]:
+    """The call whose weights are off by the middle amount, and all that are off by half of it.
 
-    Weights with a mean add up coherently: fan_in^2 mean^2 on inputs of one sign.
+    Where most layers fit and one does not, that one.
     """
-    if call.weight not in readings.weights.parameters:
-        return float("nan")
-    row = readings.weights.parameters.index(call.weight)
-    weights = readings.weights
-    variance, needed = float(weights.variance[row]), float(weights.needed[row])
-    mean_square = max(float(weights.second_moment[row]) - variance, 0.0)
-    fan_in = float(weights.fan_in[row])
-    effective = fan_in * variance + fan_in**2 * mean_square
-    if not needed > 0 or not effective > 0:
-        return float("nan")
-    return 0.5 * math.log(effective / needed)
+    off = {i: share(readings, readings.calls[i]) for i in path}
+    known = sorted((i for i in path if math.isfinite(off[i])), key=lambda i: off[i])
+    middle = known[len(known) // 2]
+    extreme = max(known, key=lambda i: abs(off[i]))
+    chosen = middle if abs(off[middle]) > 0.1 * abs(off[extreme]) else extreme
+    concerned = [i for i in path if off[i] / off[chosen] >= 0.5]
+    return readings.calls[chosen], [readings.calls[i] for i in concerned]
 
 
-def _typical(readings: Readings) -> Call:
-    """The call whose weights are off by the median amount: one number that speaks for all."""
-    calls = [c for c in readings.path_calls()[:-1] if math.isfinite(_share(c, readings))]
-    return sorted(calls, key=lambda c: _share(c, readings))[len(calls) // 2]
+def _layers(calls: list[Call]) -> str:
+    return calls[0].name if len(calls) == 1 else f"{len(calls)} layers"
 
 
-def _try(gain, readings: Readings):
+def _try(gain: Callable[[Readings], Gain], readings: Readings) -> Gain | None:
     try:
         return gain(readings)
     except NotApplicable:
@@ -188,9 +218,9 @@ def _exact(
         layers=tuple(c.name for c in calls),
         source=calls[0].source if calls else "",
         measured=measured,
-        expected=dict.fromkeys(measured, 0.0) | ({"units": measured["units"]} if "units" in measured else {}),
+        expected={name: value if name == "units" else 0.0 for name, value in measured.items()},
         confidence="exact",
-        remedies=(REINITIALISE, Remedy(name="data_driven_init", touches="weights")),
+        remedies=(REINITIALISE, DATA_DRIVEN),
     )
 
 

@@ -6,7 +6,7 @@ import math
 
 from sounding.measure.readings import Attribution, Readings
 from sounding.remedies.remedy import Remedy
-from sounding.rules.depth import Gain, gradient_gain, learned, severity, signal_gain
+from sounding.rules.depth import Gain, adaptive, gradient_gain, learned, severity, signal_gain
 from sounding.rules.finding import Finding
 
 REINITIALISE = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights")
@@ -51,20 +51,20 @@ def remedies(readings: Readings) -> tuple[Remedy, ...]:
 def _finding(
     readings: Readings, gain: Gain, code: str, name: str, what: str, sign: int
 ) -> Finding | str | None:
-    grade = severity(gain.total)
-    if grade is None or math.isnan(gain.total) or math.copysign(1, gain.total) != sign:
+    grade = _grade(readings, gain, sign)
+    if grade is None:
         return None
     if refuted := learned(readings):
         return f"{what} changes by {_factor(gain.total)} over the depth, yet {refuted}"
     calls = {call.name: call for call in readings.calls}
     measured = {"log_gain": gain.total, "factor_per_layer": gain.factor}
     measured["factor_per_layer_error"] = gain.factor_error
-    parts = readings.forward if what == "signal" else readings.backward
+    parts = readings.backward if what == "gradient" else None
     return Finding(
         code=code,
         name=name,
         severity=grade,
-        message=_message(gain, what, sign) + _rounding(gain) + _blame(parts, what),
+        message=_message(gain, what, sign) + _blame(parts),
         layers=gain.layers,
         source=calls[gain.layers[0]].source,
         measured=measured,
@@ -74,34 +74,40 @@ def _finding(
     )
 
 
+def _grade(readings: Readings, gain: Gain, sign: int) -> str | None:
+    """How bad the gain is in the direction of `sign`; a signal lost in rounding is a problem."""
+    if gain.rounded >= 0:
+        return "problem" if sign < 0 else None
+    if math.isnan(gain.total) or math.copysign(1, gain.total) != sign:
+        return None
+    return severity(gain.judged, adaptive=adaptive(readings))
+
+
 def _message(gain: Gain, what: str, sign: int) -> str:
     first, last = gain.layers[0], gain.layers[-1]
-    verb = "shrinks" if sign < 0 else "grows"
     subject = "the difference between inputs" if what == "signal" else "the gradient"
+    if gain.rounded >= 0 and not gain.total < -1:
+        return f"{subject} is lost in rounding from {gain.layers[gain.rounded]} on"
     if not math.isfinite(gain.total):
         return f"{subject} is exactly zero when it arrives at {last}"
+    verb = "shrinks" if sign < 0 else "grows"
     error = f" ± {gain.factor_error:.1g}" if math.isfinite(gain.factor_error) else ""
+    lost = f"; from {gain.layers[gain.rounded]} on it is lost in rounding"
     return (
         f"{subject} {verb} by {_factor(gain.total)} from {first} to {last}, "
-        f"a factor {gain.factor:.3g}{error} per layer"
+        f"a factor {gain.factor:.3g}{error} per layer{lost if gain.rounded >= 0 else ''}"
     )
 
 
-def _rounding(gain: Gain) -> str:
-    if gain.rounded < 0:
-        return ""
-    return f"; from {gain.layers[gain.rounded]} on it is lost in rounding"
-
-
-def _blame(parts: Attribution | None, what: str) -> str:
+def _blame(parts: Attribution | None) -> str:
     """Which factor did it, where the parts are finite."""
-    if parts is None or what == "signal":
+    if parts is None:
         return ""
     sums = {name: float(values.sum()) for name, values in parts.parts().items()}
     if not all(math.isfinite(value) for value in sums.values()):
         return ""
-    shares = ", ".join(f"{name} {value:+.1f}" for name, value in sums.items() if abs(value) > 0.05)
-    return f" (log-gain {sum(sums.values()):+.1f}: {shares})"
+    named = ", ".join(f"{name} {value:+.1f}" for name, value in sums.items() if abs(value) > 0.05)
+    return f" (log-gain {sum(sums.values()):+.1f}: {named})"
 
 
 def _factor(log_gain: float) -> str:

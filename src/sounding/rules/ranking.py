@@ -8,18 +8,20 @@ from sounding.rules.finding import Finding
 
 # Which finding explains which others, strongest cause first. A NaN hides everything else; zero or
 # equal weights, and dead layers, stop signals exactly; a wrong scale makes products over layers
-# vanish or explode, and a signal that vanishes or explodes takes the gradient along.
+# vanish or explode. In a random net one factor acts on the difference of two inputs and on the
+# gradient, so the two vanish together: the gradient is what training feels, and is named first. A
+# signal that explodes takes the gradient along.
 CAUSES = {
     "SD101": ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206", "SD301", "SD302", "SD303"),
     "SD301": ("SD201", "SD203", "SD205", "SD302", "SD303"),
     "SD302": ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206", "SD303"),
     "SD203": ("SD201", "SD205", "SD303"),
-    "SD303": ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206"),
-    "SD204": ("SD201", "SD205"),
+    "SD303": ("SD201", "SD202", "SD204", "SD205", "SD206"),
+    "SD204": ("SD201", "SD202", "SD205"),
     "SD206": ("SD202",),
-    "SD205": ("SD201",),
+    "SD201": ("SD205",),
 }
-ORDER = (*CAUSES, "SD201", "SD202")
+ORDER = (*CAUSES, "SD205", "SD202")
 
 
 def rank(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -2,91 +2,167 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from sounding.measure.readings import Readings
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
-from sounding.rules.depth import learned
+from sounding.rules.depth import learned, severity
 from sounding.rules.finding import Finding
-from sounding.rules.propagation import DATA_DRIVEN, INSERT_NORM, REINITIALISE
+from sounding.rules.propagation import DATA_DRIVEN, INSERT_NORM, REINITIALISE, TO_RELU
+from sounding.rules.trunk import bridges, bypassed, trunk
 
 SAMPLES = 32  # a unit that fires for one input in ten is missed by 32 with probability 0.03
-FEW = 0.1  # fraction of units alive under which a layer is called nearly dead
-MOST = 0.9  # fraction saturated above which a layer passes next to nothing
-HALF = 0.5
+HALF = 0.5  # of the outputs of a layer saturated: a caution, never more
+FLAT = 1e-3  # spread of a saturated layer's outputs, relative to their size: as good as constant
 
 LEAKY = Remedy(name="change_activation", arguments={"to": "leaky_relu"}, touches="architecture")
-TO_RELU = Remedy(name="change_activation", arguments={"to": "relu"}, touches="architecture")
 
 
 def dead_units(readings: Readings) -> Finding | str | None:
     """SD203: a rectifier's units that are zero on every sample of the batch.
 
-    A problem only where a whole layer is dead, which blocks every gradient behind it exactly; a
-    sparse layer is healthy, and fewer than one unit in ten alive is a caution.
+    A problem where a whole layer is dead that nothing leads around, exactly; else where the units
+    left alive, multiplied over the layers, pass as little as the limits of depth say. Half of them
+    is the normal state of a deep random net, in which all inputs look alike; a sparse layer, each
+    unit of which is zero on most samples, is healthy too.
     """
-    rows = [
-        (i, readings.signal.dead[i], readings.calls[i].units)
-        for i, call in enumerate(readings.calls)
-        if readings.signal.dead[i] >= 0 and call.units > 1
-    ]
-    if not rows:
-        raise NotApplicable("no rectifier was called")
+    signal = readings.signal
+    rows = [i for i in _through(readings) if signal.dead[i] >= 0 and readings.calls[i].units > 1]
+    outputs = [i for i in _outputs(readings) if signal.dead[i] >= 0]
+    if not rows and not outputs:
+        raise NotApplicable("no rectifier was called behind a layer")
     if readings.batch < SAMPLES:
         raise NotApplicable(f"{readings.batch} samples are too few to call a unit dead")
-    sick = [(i, dead, units) for i, dead, units in rows if dead > (1 - FEW) * units]
-    if not sick:
+    return _dead_between(readings, rows) or _dead_outputs(readings, outputs)
+
+
+def _dead_between(readings: Readings, rows: list[int]) -> Finding | str | None:
+    signal = readings.signal
+    units = np.array([readings.calls[i].units for i in rows], dtype=np.float64)
+    alive = 1 - signal.dead[rows] / units
+    passed = _log_passed(np.minimum(2 * alive, 1.0))
+    grade = severity(passed)
+    if grade is None:
         return None
-    index, dead, units = max(sick, key=lambda row: row[1] / row[2])
-    if dead < units and (refuted := learned(readings)):
-        return f"{dead:.0f} of {units} units of {readings.calls[index].name} are dead, yet {refuted}"
-    call = readings.calls[index]
-    blocked = ", so no gradient reaches anything before it" if dead == units else ""
+    worst = int(alive.argmin())
+    dead, call = int(signal.dead[rows[worst]]), readings.calls[rows[worst]]
+    said = f"{dead} of {call.units} units of {call.name} are zero on all {readings.batch} samples"
+    if alive[worst] > 0 and (refuted := learned(readings)):
+        return f"{said}, yet {refuted}"
+    blocked = ", so no gradient reaches anything before it"
+    concerned = [readings.calls[i] for i, a in zip(rows, alive, strict=True) if a <= alive[worst]]
     return Finding(
         code="SD203",
         name="dead-units",
-        severity="problem" if dead == units else "caution",
-        message=f"{dead:.0f} of {units} units of {call.name} are zero on all "
-        f"{readings.batch} samples{blocked}",
-        layers=tuple(readings.calls[i].name for i, _, _ in sick),
+        severity=grade,
+        message=said + (blocked if alive[worst] == 0 else _together(passed, len(rows))),
+        layers=tuple(one.name for one in concerned),
         source=call.source,
-        measured={"dead": float(dead), "units": float(units)},
-        expected={"dead": 0.0, "units": float(units)},
-        confidence="exact" if dead == units else "measured",
+        measured={"dead": float(dead), "units": float(call.units), "log_gain": passed},
+        expected={"dead": 0.0, "units": float(call.units), "log_gain": 0.0},
+        confidence="exact" if alive[worst] == 0 else "measured",
         remedies=(REINITIALISE, DATA_DRIVEN, LEAKY, INSERT_NORM),
     )
+
+
+def _dead_outputs(readings: Readings, rows: list[int]) -> Finding | str | None:
+    """A rectifier behind the last weights: what is dead there gets no gradient from the loss.
+
+    Of outputs that are not scores of classes, some may be zero on every sample by right.
+    """
+    classes = readings.loss_name in ("cross_entropy", "nll_loss")
+    for index in rows:
+        call, dead = readings.calls[index], int(readings.signal.dead[index])
+        if not dead or (dead < call.units and not classes):
+            continue
+        whole = f"all {readings.batch} samples"
+        said = f"{dead} of {call.units} outputs of {call.name} are zero on {whole}"
+        if dead < call.units and (refuted := learned(readings)):
+            return f"{said}, yet {refuted}"
+        return Finding(
+            code="SD203",
+            name="dead-units",
+            severity="problem" if dead == call.units else "caution",
+            message=f"{said} and get no gradient; take away the {call.operation} at the end",
+            layers=(call.name,),
+            source=call.source,
+            measured={"dead": float(dead), "units": float(call.units)},
+            expected={"dead": 0.0, "units": float(call.units)},
+            confidence="exact",
+        )
+    return None
 
 
 def saturated_units(readings: Readings) -> Finding | str | None:
     """SD204: activations on flat ground, where they pass less than a hundredth of a gradient.
 
-    Output activations behind the last weights are left out: a trained classifier's are saturated
-    because it is sure.
+    A caution from half of a layer on; a problem where what all layers let through falls to the
+    limits of depth, or where a layer's outputs hardly differ between inputs any more. Rectifiers
+    are flat on one side by design; output activations behind the last weights, gates and branches
+    that something leads around are left out.
     """
-    last = readings.path[-1] if readings.path else -1
-    rows = [
-        (i, readings.signal.saturated[i], readings.signal.saturated_error[i])
-        for i in range(len(readings.calls))
-        if readings.signal.saturated[i] >= 0 and i < last
-    ]
+    signal = readings.signal
+    rows = [i for i in _through(readings) if signal.saturated[i] >= 0 and not signal.dead[i] >= 0]
     if not rows:
         raise NotApplicable("no saturating activation before the last layer")
-    sick = [(i, value, error) for i, value, error in rows if value - 2 * (error or 0.0) > HALF]
-    if not sick:
+    flat = signal.saturated[rows]
+    surely = flat - 2 * np.nan_to_num(signal.saturated_error[rows])
+    if not (surely > HALF).any():
         return None
-    index, value, error = max(sick, key=lambda row: row[1])
-    call = readings.calls[index]
-    said = f"{value:.0%} ± {error:.0%} of {call.name}'s outputs are saturated"
-    if refuted := learned(readings):
+    worst = int(flat.argmax())
+    index = rows[worst]
+    call, passed = readings.calls[index], _log_passed(1 - flat)
+    error = float(signal.saturated_error[index])
+    said = f"{flat[worst]:.0%} ± {error:.0%} of {call.name}'s outputs are saturated"
+    if readings.step > 0 and (refuted := learned(readings)):
         return f"{said}, yet {refuted}"
+    constant = any(_constant(readings, i) for i, s in zip(rows, surely, strict=True) if s > HALF)
+    blocks = constant or (len(rows) > 1 and severity(passed) == "problem")
     return Finding(
         code="SD204",
         name="saturated-units",
-        severity="problem" if value - 2 * error > MOST else "caution",
-        message=f"{said}: the slope there is under 0.01, so the gradient stops",
-        layers=tuple(readings.calls[i].name for i, _, _ in sick),
+        severity="problem" if blocks else "caution",
+        message=f"{said}: the slope there is under 0.01{_together(passed, len(rows))}",
+        layers=tuple(readings.calls[i].name for i, s in zip(rows, surely, strict=True) if s > HALF),
         source=call.source,
-        measured={"saturated": float(value), "saturated_error": float(error)},
-        expected={"saturated": 0.0},
+        measured={"saturated": float(flat[worst]), "saturated_error": error, "log_gain": passed},
+        expected={"saturated": 0.0, "log_gain": 0.0},
         confidence="measured",
         remedies=(REINITIALISE, TO_RELU, INSERT_NORM, DATA_DRIVEN),
     )
+
+
+def _through(readings: Readings) -> list[int]:
+    """The activations between the weighted calls that signal and gradient cannot go around."""
+    calls = trunk(readings, list(readings.path))
+    around = bridges(readings, calls)
+    return [i for i in calls if readings.calls[i].role == "activation" and not bypassed(i, around)]
+
+
+def _outputs(readings: Readings) -> list[int]:
+    """The activations right behind the last weighted call."""
+    last = readings.path[-1] if readings.path else -1
+    return [
+        i
+        for i, call in enumerate(readings.calls)
+        if call.role == "activation" and call.main == last and last >= 0
+    ]
+
+
+def _log_passed(open_: np.ndarray) -> float:
+    """Log-amplitude of the gradient that is left where only these fractions of a layer pass it."""
+    return float(0.5 * np.log(open_).sum()) if (open_ > 0).all() else -math.inf
+
+
+def _constant(readings: Readings, index: int) -> bool:
+    signal = readings.signal
+    return bool(signal.spread[index] < FLAT * signal.rms[index])
+
+
+def _together(passed: float, layers: int) -> str:
+    if layers < 2 or not math.isfinite(passed):
+        return ""
+    return f"; {layers} layers together pass {math.exp(passed):.2g} of the gradient"

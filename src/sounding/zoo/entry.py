@@ -36,7 +36,8 @@ class Entry:
 def visit(entry: Entry, look: Look, *, seed: int = 0) -> None:
     """Train the entry's case, and call `look` after each of the steps in `entry.after`.
 
-    The batch that `look` is given is not the one of the last step. Global random state is given back.
+    The batch that `look` is given is not the one of the last step. The global random state is given
+    back.
     """
     nets: list[nn.Module] = []
 

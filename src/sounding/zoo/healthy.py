@@ -19,8 +19,8 @@ from sounding.zoo.nets import (
     Experts,
     LeNet,
     Plain,
-    ReZero,
     Residual,
+    ReZero,
     Squeezed,
     UNet,
     drawn,
@@ -59,7 +59,7 @@ def _trained(net: nn.Module, data: samples.Pair, steps: int = 150, lr: float = 3
     return net
 
 
-# -- build functions of more than a line -------------------------------------------------------------
+# -- build functions of more than a line -----------------------------------------------------------
 
 
 def _frozen_backbone() -> nn.Module:
@@ -160,9 +160,7 @@ HEALTHY: tuple[Entry, ...] = (
         "negative outputs, and many near zero",
         optimiser="adamw",
     ),
-    _healthy(
-        "dropout", _dropout, samples.CLUSTERS, "half of the activations are zero, and noise"
-    ),
+    _healthy("dropout", _dropout, samples.CLUSTERS, "half of the activations are zero, and noise"),
     _healthy(
         "six relu layers with adam",
         lambda: mlp(64, *[64] * 5, 10),
@@ -361,7 +359,10 @@ HEALTHY: tuple[Entry, ...] = (
         batch_size=4,
     ),
     _healthy(
-        "experts", Experts, samples.CLUSTERS, "an expert sees a few samples of a batch", batch_size=64
+        "experts",
+        Experts,
+        samples.CLUSTERS,
+        "an expert sees a few samples of a batch",
     ),
     _healthy(
         "discriminator",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 def mlp(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers of these widths with an activation between them."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -40,7 +41,7 @@ class Plain(nn.Module):
 
     def __init__(self, *widths: int, activation: Function = torch.relu) -> None:
         super().__init__()
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairs[:-1])
         self.head = nn.Linear(*pairs[-1])
         self.activation = activation
@@ -58,7 +59,7 @@ class PlainConv(nn.Module):
     def __init__(self, depth: int, channels: int = 16, activation: Function = torch.relu) -> None:
         super().__init__()
         widths = [1] + [channels] * depth
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = itertools.pairwise(widths)
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
         self.head = nn.Linear(channels * 16, 10)
         self.activation = activation
@@ -199,7 +200,7 @@ class Squeezed(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down to 2 x 2 pixels and up again, with the finer maps put beside (Ronneberger et al. 2015)."""
+    """Down to 2 x 2 pixels and up, the finer maps put beside (Ronneberger et al. 2015)."""
 
     def __init__(self, channels: int = 12) -> None:
         super().__init__()
@@ -249,7 +250,7 @@ class GraphConvolutions(nn.Module):
         super().__init__()
         self.register_buffer("adjacency", adjacency)
         widths = [64] + [width] * depth
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = itertools.pairwise(widths)
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
         self.head = nn.Linear(width, 10)
         drawn(self, normal(2**0.5))

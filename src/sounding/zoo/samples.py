@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 
-from sounding.data import Labelled, clusters, digits
+from sounding.data import clusters, digits
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -77,18 +76,9 @@ def rare_words(count: int = 2048) -> Pair:
 
 @functools.cache
 def graph(nodes: int = 128, neighbours: int = 4) -> torch.Tensor:
-    """A random graph's adjacency with self-loops, D^-1/2 A D^-1/2, (nodes, nodes)."""
+    """Each node's mean over its neighbours and itself in a random graph, (nodes, nodes)."""
     generator = torch.Generator().manual_seed(10)
     chosen = torch.rand(nodes, nodes, generator=generator).argsort(1)[:, :neighbours]
     a = torch.eye(nodes).scatter(1, chosen, 1.0)
     a = torch.maximum(a, a.T)
-    degree = a.sum(1).rsqrt()
-    return degree[:, None] * a * degree
-
-
-@functools.cache
-def parabola(count: int = 512) -> Pair:
-    """y = x^2 on [-1, 1], standardised."""
-    x = torch.linspace(-1, 1, count)[:, None] * math.sqrt(3)
-    y = x**2
-    return x, (y - y.mean()) / y.std()
+    return a / a.sum(1, keepdim=True)

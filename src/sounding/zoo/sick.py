@@ -31,10 +31,11 @@ def _sick(
 ) -> Entry:
     settings = {"optimiser": "sgd", "lr": 0.01, "batch_size": 64} | recipe
     codes = (expected,) if isinstance(expected, str) else expected
-    return Entry(name, Case(build, loss, data, Recipe(**settings), name=name), codes, note, (after,))
+    case = Case(build, loss, data, Recipe(**settings), name=name)
+    return Entry(name, case, codes, note, (after,))
 
 
-# -- SD101 -------------------------------------------------------------------------------------------
+# -- SD101 -----------------------------------------------------------------------------------------
 
 
 class LogOfSoftmax(nn.Module):
@@ -102,7 +103,7 @@ def _blank_images() -> samples.Pair:
     return x, y
 
 
-# -- SD201, SD202 ------------------------------------------------------------------------------------
+# -- SD201, SD202 ----------------------------------------------------------------------------------
 
 
 class Damped(nn.Module):
@@ -133,7 +134,7 @@ def _batch_normed(depth: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(64, 10))
 
 
-# -- SD203, SD204 ------------------------------------------------------------------------------------
+# -- SD203, SD204 ----------------------------------------------------------------------------------
 
 
 def _biased(net: nn.Module, layer: str, bias: float) -> nn.Module:
@@ -142,8 +143,9 @@ def _biased(net: nn.Module, layer: str, bias: float) -> nn.Module:
 
 
 def _mostly_dead() -> nn.Module:
-    net = mlp(64, 128, 128, 128, 10)
-    nn.init.constant_(net[2].bias[4:], -20.0)  # type: ignore[index]
+    net = drawn(mlp(64, 128, 128, 128, 10), normal(RELU))
+    for number in (0, 2, 4):
+        nn.init.constant_(net[number].bias[1:], -20.0)  # type: ignore[index]
     return net
 
 
@@ -162,7 +164,7 @@ def _scaled_up(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
 _RAW_CLUSTERS = (40 * samples.CLUSTERS[0] + 128, samples.CLUSTERS[1])
 
 
-# -- SD301, SD302 ------------------------------------------------------------------------------------
+# -- SD301, SD302 ----------------------------------------------------------------------------------
 
 
 def _zero_hidden() -> nn.Module:
@@ -171,6 +173,10 @@ def _zero_hidden() -> nn.Module:
         nn.init.zeros_(net[number].weight)  # type: ignore[arg-type]
         nn.init.zeros_(net[number].bias)  # type: ignore[arg-type]
     return net
+
+
+def _constant(value: float) -> Callable[[torch.Tensor], object]:
+    return lambda weight: nn.init.constant_(weight, value)
 
 
 def _repeated_rows() -> nn.Module:
@@ -183,7 +189,7 @@ def _repeated_rows() -> nn.Module:
     return net
 
 
-# -- SD303 -------------------------------------------------------------------------------------------
+# -- SD303 -----------------------------------------------------------------------------------------
 
 
 def _xavier(net: nn.Module) -> nn.Module:
@@ -193,7 +199,14 @@ def _xavier(net: nn.Module) -> nn.Module:
 _DIGITS, _IMAGES = samples.flat_digits(), samples.image_digits()
 
 SICK: tuple[Entry, ...] = (
-    _sick("log of softmax", "SD101", LogOfSoftmax, samples.CLUSTERS, "log 0", loss=functional.nll_loss),
+    _sick(
+        "log of softmax",
+        "SD101",
+        LogOfSoftmax,
+        samples.CLUSTERS,
+        "log 0",
+        loss=functional.nll_loss,
+    ),
     _sick("blank images", "SD101", Standardised, _blank_images(), "0 / 0"),
     _sick("half precision", "SD101", HalfPrecision, samples.CLUSTERS, "more than 65,504"),
     _sick(
@@ -290,7 +303,7 @@ SICK: tuple[Entry, ...] = (
         lr=0.05,
         after=20,
     ),
-    _sick("mostly dead", "SD203", _mostly_dead, _DIGITS, "four of 128 units are alive"),
+    _sick("mostly dead", "SD203", _mostly_dead, _DIGITS, "one of 128 units is alive in each layer"),
     _sick("saturated by biases", "SD204", _random_biases, _DIGITS, "biases of +-12 before tanh"),
     _sick(
         "saturated by a factor",
@@ -317,7 +330,7 @@ SICK: tuple[Entry, ...] = (
         "drowned in a constant",
         "SD205",
         lambda: drawn(
-            Plain(64, *[64] * 6, 10, activation=lambda x: torch.relu(x) + 1e4), normal(RELU)
+            Plain(64, *[64] * 6, 10, activation=lambda x: torch.relu(x) + 1e8), normal(RELU)
         ),
         _DIGITS,
         "a constant beside which float32 cannot hold the signal",
@@ -357,14 +370,14 @@ SICK: tuple[Entry, ...] = (
     _sick(
         "constant weights",
         "SD302",
-        lambda: drawn(mlp(64, 64, 64, 10, activation=nn.Tanh), lambda w: nn.init.constant_(w, 0.05)),
+        lambda: drawn(mlp(64, 64, 64, 10, activation=nn.Tanh), _constant(0.05)),
         _DIGITS,
         "one unit, 64 times",
     ),
     _sick(
         "constant convolutions",
         "SD302",
-        lambda: drawn(PlainConv(2), lambda w: nn.init.constant_(w, 0.02), bias=0.1),
+        lambda: drawn(PlainConv(2), _constant(0.02), bias=0.1),
         _IMAGES,
         "the same in a convolutional net",
         optimiser="adam",
