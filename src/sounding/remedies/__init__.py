@@ -1,7 +1,7 @@
 """Remedies: changes that can be applied to a case or a model, and printed as code.
 
-Every remedy is data (:class:`Remedy`: a name and arguments). `treat` applies it to a model in place,
-`apply` to a case (whose builds are then treated), `code` prints it.
+Every remedy is data (:class:`Remedy`: a name and arguments). `treat` applies it to a model in
+place, `apply` to a case (whose builds are then treated), `code` prints it.
 """
 
 from sounding.remedies.apply import REMEDIES, apply, treat

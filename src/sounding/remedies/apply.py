@@ -30,8 +30,8 @@ REMEDIES: dict[str, Callable[..., None]] = {
 def treat(remedy: Remedy, model: nn.Module, forward: Callable[[], Any]) -> None:
     """Apply `remedy` to `model` in place; `forward` runs the model once on a batch.
 
-    Random weights are drawn from torch's global generator. Parameters that stay keep their identity;
-    new ones (of inserted layers) must be handed to the optimiser by the caller.
+    Random weights are drawn from torch's global generator. Parameters that stay keep their
+    identity; new ones (of inserted layers) must be handed to the optimiser by the caller.
 
     Raises:
         ValueError: If the remedy's name or an argument is unknown.
@@ -55,7 +55,8 @@ def treat(remedy: Remedy, model: nn.Module, forward: Callable[[], Any]) -> None:
     function = REMEDIES[remedy.name]
     known = set(inspect.signature(function).parameters) - {"model", "trace", "forward"}
     if unknown := set(remedy.arguments) - known:
-        raise ValueError(f"{remedy.name} has no argument {min(unknown)!r}; it takes {sorted(known)}")
+        takes = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"{remedy.name} has no argument {min(unknown)!r}; it takes {takes}")
     extra = {"forward": run} if function is data_driven_init else {}
     function(model, trace, **extra, **remedy.arguments)
 
@@ -82,4 +83,3 @@ def apply(remedy: Remedy | Iterable[Remedy], case: Case) -> Case:
     with given_back():
         treated.build()
     return treated
-

@@ -101,8 +101,8 @@ def _norm(layer: nn.Module, kind: str) -> nn.Module | None:
         width = layer.out_features
         linear = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
         return linear[kind](width) if kind in linear else None
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     channels = layer.out_channels
-    assert isinstance(channels, int)
     dimension = len(layer.kernel_size)
     groups = max(g for g in range(1, min(32, channels) + 1) if channels % g == 0)
     return {

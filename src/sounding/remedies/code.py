@@ -37,7 +37,8 @@ def _reinitialise(remedy: Remedy, readings: Readings | None) -> str:
     else:
         lines += [f"            gain = {gain}"]
     lines += [f"            {line}" for line in _fill(scheme)]
-    lines += ["            if layer.bias is not None:", "                nn.init.zeros_(layer.bias)"]
+    lines += ["            if layer.bias is not None:"]
+    lines += ["                nn.init.zeros_(layer.bias)"]
     return "\n".join(lines)
 
 
@@ -45,7 +46,8 @@ def _fill(scheme: str) -> list[str]:
     if scheme == "orthogonal":
         return [
             "fan_in = layer.weight[0].numel()",
-            "nn.init.orthogonal_(layer.weight, gain * max(layer.weight.shape[0] / fan_in, 1) ** 0.5)",
+            "wide = max(layer.weight.shape[0] / fan_in, 1)",
+            "nn.init.orthogonal_(layer.weight, gain * wide**0.5)",
         ]
     if scheme == "xavier":
         return ["nn.init.xavier_normal_(layer.weight)"]
@@ -56,7 +58,10 @@ def _fill(scheme: str) -> list[str]:
             "fan_out = layer.weight.shape[0] * layer.weight[0][0].numel()",
             "nn.init.normal_(layer.weight, std=gain * fan_out**-0.5)",
         ]
-    return ["fan_in = layer.weight[0].numel()", "nn.init.normal_(layer.weight, std=gain / fan_in**0.5)"]
+    return [
+        "fan_in = layer.weight[0].numel()",
+        "nn.init.normal_(layer.weight, std=gain / fan_in**0.5)",
+    ]
 
 
 def _data_driven_init(remedy: Remedy, readings: Readings | None) -> str:

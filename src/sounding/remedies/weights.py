@@ -26,8 +26,8 @@ def reinitialise(model: nn.Module, trace: Trace, *, scheme: str = "kaiming") -> 
     """Draw the weights of every linear layer and convolution anew, in place; biases become 0.
 
     The gain is that of the activation which follows in the executed graph (functional ones, and
-    through residual additions and normalisations), so the signal keeps its second moment. Embeddings,
-    attention's own projections, recurrent layers and parametrised weights stay as their authors set
+    through residual additions and normalisations), so the signal keeps its second moment.
+    Embeddings, attention's own projections, recurrent layers and parametrised weights stay as their authors set
     them, and so do weights that are zero on purpose (a gate or the end of a residual branch).
 
     Sources: He et al. 2015 (kaiming); Glorot and Bengio 2010 (xavier); LeCun et al. 1998 (lecun);
@@ -68,7 +68,9 @@ def data_driven_init(model: nn.Module, trace: Trace, forward: Forward) -> None:
     if not own:
         raise NotApplicable("no linear layer or convolution with weights of its own was called")
 
-    def to_unit_variance(weight: torch.Tensor, _: torch.Tensor | None, output: torch.Tensor) -> bool:
+    def to_unit_variance(
+        weight: torch.Tensor, _: torch.Tensor | None, output: torch.Tensor
+    ) -> bool:
         variance = float(output.float().var())
         if id(weight) not in own or not variance > 0 or abs(variance - 1) < 0.01:
             return False
@@ -81,7 +83,7 @@ def data_driven_init(model: nn.Module, trace: Trace, forward: Forward) -> None:
 
 def drawable(
     model: nn.Module, nodes: list[Node]
-) -> Iterator[tuple[nn.Parameter, nn.Parameter | None, float, int, int]]:
+) -> Iterator[tuple[nn.Parameter, nn.Parameter | None, float, float, float]]:
     """(weight, bias, gain, fan_in, fan_out) of each weight that may be drawn anew."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     kept = _kept(model)
@@ -116,7 +118,7 @@ def _kept(model: nn.Module) -> set[str]:
     return on_purpose | {name for name, p in parameters.items() if id(p) in tables}
 
 
-def draw(weight: torch.Tensor, scheme: str, gain: float, fan_in: int, fan_out: int) -> None:
+def draw(weight: torch.Tensor, scheme: str, gain: float, fan_in: float, fan_out: float) -> None:
     """Fill `weight` in place; draws from torch's global generator, like torch.nn.init."""
     if scheme == "orthogonal":
         nn.init.orthogonal_(weight, gain * math.sqrt(max(weight.shape[0] / fan_in, 1.0)))

@@ -119,17 +119,25 @@ def learned(readings: Readings, least: float = 0.5) -> str | None:
     return None
 
 
-def adaptive(readings: Readings) -> bool:
-    """Whether the optimiser is known to divide the gradient by its own size."""
-    return readings.optimiser is not None and readings.optimiser.adaptive
+def adaptive(readings: Readings) -> bool | None:
+    """Whether the optimiser divides the gradient by its own size; None where it is not known."""
+    return None if readings.optimiser is None else readings.optimiser.adaptive
 
 
-def severity(total: float, *, adaptive: bool = False) -> str | None:
-    """'problem', 'caution' or None for a total log-gain in either direction."""
-    limit = FAR if adaptive and total < 0 else 1.0
-    if not math.isfinite(total) or abs(total) >= limit * PROBLEM:
+def severity(total: float, *, adaptive: bool | None = False) -> str | None:
+    """'problem', 'caution' or None for a total log-gain in either direction.
+
+    Args:
+        total: The log-gain.
+        adaptive: Of the optimiser, which may let signal and gradient vanish FAR times as far. None:
+            not known; then a problem is what stops gradient descent, and a caution, which would be
+            none under the other kind, is not given.
+    """
+    caution = FAR * CAUTION if adaptive is not False and total < 0 else CAUTION
+    problem = FAR * PROBLEM if adaptive and total < 0 else PROBLEM
+    if not math.isfinite(total) or abs(total) >= problem:
         return "problem"
-    return "caution" if abs(total) >= limit * CAUTION else None
+    return "caution" if abs(total) >= caution else None
 
 
 def _path(readings: Readings) -> list[int]:
@@ -168,7 +176,8 @@ def _pooled(readings: Readings, path: list[int], logs: np.ndarray) -> float:
     """Log-gain of the gradient over the poolings between the layers."""
     calls = [(i, readings.calls[i]) for i in trunk(readings, path)]
     pools = [i for i, call in calls if any(word in call.operation for word in POOLS)]
-    steps = np.array([logs[readings.calls[i].main] - logs[i] for i in pools if i != path[0]])
+    with np.errstate(invalid="ignore"):
+        steps = np.array([logs[readings.calls[i].main] - logs[i] for i in pools])
     return float(steps[np.isfinite(steps)].sum())
 
 

@@ -12,10 +12,12 @@ def nonfinite(readings: Readings) -> Finding | str | None:
     Exact: the norms of all outputs and gradients are taken over every entry.
     """
     forwards = readings.signal.nonfinite
-    backwards = readings.gradients.nonfinite if readings.gradients is not None else ()
+    backwards: tuple[int, ...] = ()
+    if readings.gradients is not None:
+        backwards = readings.gradients.nonfinite
     if not forwards and not backwards:
         return None
-    index = forwards[0] if forwards else backwards[0]
+    index = next(iter(forwards or backwards))
     call = readings.calls[index]
     message = _forward(readings, index) if forwards else _backward(readings, index)
     return Finding(

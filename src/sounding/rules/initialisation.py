@@ -156,7 +156,9 @@ def _described(readings: Readings, row: int) -> str:
 
 def _predicted(readings: Readings, path: list[int]) -> float | None:
     """Mean factor a layer by mean-field theory, None where it has no say."""
-    spread = readings.expectation.spread if readings.expectation is not None else ()
+    if readings.expectation is None:
+        return None
+    spread = readings.expectation.spread
     if len(spread) != len(path) or not spread[-1] > 0:
         return None
     return float(spread[-1] / spread[0]) ** (1 / (len(path) - 1))

@@ -73,7 +73,7 @@ def _root(finding: Finding, by_code: dict[str, Finding]) -> Finding:
 
 
 def summary(checkup: Checkup) -> str:
-    """'1 problem, 2 consequences, 1 caution, 9 checks passed, 2 not applicable', or that nothing was found."""
+    """'1 problem, 2 consequences, 9 checks passed, 2 not applicable', or that nothing was found."""
     outcomes = Counter(outcome.outcome for outcome in checkup.outcomes)
     rest = [
         f"{outcomes[name]} {name}"
