@@ -41,11 +41,14 @@ class Result:
             found = data.get("kind") if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"expected a saved {cls.__name__}, found {found!r}")
         hints = typing.get_type_hints(cls)
-        values = {
-            f.name: _typed(data[f.name], hints[f.name])
-            for f in dataclasses.fields(cls)
-            if f.name in data
-        }
+        values = {}
+        for field in dataclasses.fields(cls):
+            if field.name in data:
+                try:
+                    values[field.name] = _typed(data[field.name], hints[field.name])
+                except (TypeError, AttributeError) as error:
+                    name = f"{field.name!r} of a saved {cls.__name__}"
+                    raise ValueError(f"{name} does not read: {error}") from error
         try:
             return cls(**values)
         except TypeError as error:
@@ -100,11 +103,14 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Fal
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is not set.
-        OSError: If the folder is missing or cannot be written.
+        FileNotFoundError: If its folder does not exist.
+        OSError: If the folder cannot be written.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name, or overwrite it on purpose")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -127,7 +133,7 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - a table of types reads best as
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, np.ndarray):
-        return [_plain(v) for v in value.tolist()]
+        return _plain(value.tolist())
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, tuple | list):
@@ -147,7 +153,8 @@ def _typed(value: Any, hint: Any) -> Any:  # noqa: PLR0911 - as above
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None
-        return _typed(value, next(a for a in arguments if a is not type(None)))
+        kinds = [a for a in arguments if a is not type(None)]
+        return _typed(value, kinds[0]) if len(kinds) == 1 else value
     if origin is tuple:
         return tuple(_typed(v, arguments[0]) for v in value)
     if origin is dict:
@@ -161,7 +168,9 @@ def _typed(value: Any, hint: Any) -> Any:  # noqa: PLR0911 - as above
     return value
 
 
-def _array(value: list[Any]) -> np.ndarray:
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list of numbers, found {type(value).__name__}")
     if all(isinstance(v, bool) for v in value) and value:
         return np.array(value, dtype=bool)
     if all(isinstance(v, int) for v in value) and value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from sounding.capture.compiled import is_compiled
 from sounding.capture.keep import given_back
 from sounding.capture.matrices import Matrix, matrices
 from sounding.capture.node import Node
-from sounding.capture.recorder import Recorder
+from sounding.capture.recorder import FAILURES, Recorder
 from sounding.capture.sample import norms
 from sounding.objective import check_scalar
 
@@ -104,8 +104,11 @@ def _notes(
     notes = []
     if recorder.failures:
         first = recorder.failures[0]
-        notes.append(f"the recorder failed on {len(recorder.failures)} calls, which are missing "
-                     f"(first: {type(first).__name__}: {first})")  # fmt: skip
+        notes.append(
+            f"the recorder failed on {_count(recorder.failures, 'call')}, which are missing "
+            f"(first: {type(first).__name__}: {first})"
+            + ("; it stopped there" if len(recorder.failures) >= FAILURES else "")
+        )
     if is_compiled(model):
         notes.append("the model is compiled; it ran uncompiled for this pass")
     used = recorder.origins.used | {n for n, g in gradients.items() if g is not None}
@@ -129,7 +132,7 @@ def _notes(
     return tuple(notes)
 
 
-def _count(names: list[str], noun: str) -> str:
+def _count(names: Sequence[object], noun: str) -> str:
     return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
 
 

@@ -34,7 +34,10 @@ from sounding.capture.sources import remembered
 
 
 class Listener:
-    """What happens at the events of a training loop; override what is of interest."""
+    """What happens at the events of a training loop; override what is of interest.
+
+    What a listener raises reaches the training: one that only looks must guard itself.
+    """
 
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """The outermost call of a model in training begins; a Recorder returned here watches it."""
@@ -104,18 +107,21 @@ class Training:
 
     def root(self, module: nn.Module) -> nn.Module:
         """The topmost module that `module` was registered in: what the user calls the model."""
-        while True:
-            parent = self.parents.get(module)
-            above = parent() if parent is not None else None
-            if above is None or module not in above.children():
-                return module
-            module = above
+        with contextlib.suppress(TypeError):
+            while True:
+                parent = self.parents.get(module)
+                above = parent() if parent is not None else None
+                if above is None or not any(child is module for child in above.children()):
+                    return module
+                module = above
+        return module
 
     # -- the hooks --------------------------------------------------------------------------
 
     def _registered(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
-        if child is not None:
-            self.parents[child] = weakref.ref(parent)
+        with contextlib.suppress(TypeError):  # modules that cannot be hashed have no root but they
+            if child is not None:
+                self.parents[child] = weakref.ref(parent)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if self._asking:

@@ -73,7 +73,7 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
             whole = logs[below] - logs[above]
             sent = alone.get((below, above), 0.0)
             own = float(np.log(sent)) - logs[above] if sent > 0 else whole
-            step = dict.fromkeys(PARTS, 0.0)
+            step: dict[str, float] = dict.fromkeys(PARTS, 0.0)
             step[_part(nodes[above])] += own
             step[_returning(nodes, path, below, above)] += whole - own
             steps.append(step)
@@ -81,7 +81,7 @@ def backward(nodes: Sequence[Node], path: list[int], rms: np.ndarray) -> Attribu
 
 
 def _returning(nodes: Sequence[Node], path: list[int], below: int, above: int) -> str:
-    """The part of those users of `below` that are not `above`: by where they meet the path again."""
+    """The part of the users of `below` other than `above`: by where they meet the path again."""
     others = sum(1 << index for index in nodes[below].consumers if index != above)
     meeting = (nodes[i] for i in path if i > below and nodes[i].ancestors & others)
     return "skip" if next((n.role for n in meeting), "other") == "skip" else "other"

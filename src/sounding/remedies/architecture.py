@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from sounding.capture.recorder import Node
-from sounding.measure.examination import following_activation
+from sounding.capture.node import Node
+from sounding.remedies.selection import unnormalised
 from sounding.remedies.weights import Trace, draw, drawable
 from sounding.result import NotApplicable
 
@@ -20,6 +19,7 @@ ACTIVATIONS = {
 }
 REPLACED = (nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign, nn.ReLU, nn.ReLU6)
 NORMS = ("batch", "layer", "group", "instance")
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def change_activation(model: nn.Module, trace: Trace, *, to: str = "relu") -> None:
@@ -38,19 +38,13 @@ def change_activation(model: nn.Module, trace: Trace, *, to: str = "relu") -> No
     nodes = trace()
     last = max((n.index for n in nodes if n.role == "weight"), default=-1)
     hidden = {n.module for n in nodes if n.role == "activation" and n.index < last}
-    replaced = 0
-    for name in sorted(hidden):
-        module = model.get_submodule(name)
-        if name and isinstance(module, REPLACED):
-            _put(model, name, ACTIVATIONS[to]().train(module.training))
-            replaced += 1
+    replaced = [name for name in sorted(hidden) if isinstance(_get(model, name), REPLACED)]
     if not replaced:
         raise NotApplicable("the activations are functional calls; change them in the code")
-    with torch.no_grad():
-        for weight, bias, gain, fan_in, fan_out in drawable(model, trace()):
-            draw(weight, "kaiming", gain, fan_in, fan_out)
-            if bias is not None:
-                bias.zero_()
+    for name in replaced:
+        _put(model, name, ACTIVATIONS[to]().train(_get(model, name).training))
+    for found in drawable(model, trace()):
+        draw(found, "kaiming")
 
 
 def insert_norm(model: nn.Module, trace: Trace, *, kind: str = "batch") -> None:
@@ -62,55 +56,49 @@ def insert_norm(model: nn.Module, trace: Trace, *, kind: str = "batch") -> None:
 
     Raises:
         ValueError: If `kind` is unknown.
-        NotApplicable: If there is no such layer.
+        NotApplicable: If there is no such layer, or the kind does not fit one.
     """
     if kind not in NORMS:
         raise ValueError(f"no normalisation is called {kind!r}; there are {', '.join(NORMS)}")
     nodes = trace()
-    names = dict.fromkeys(n.module for n in nodes if _bare(n, nodes, model))
-    for name in names:
-        layer = model.get_submodule(name)
-        norm = _norm(layer, kind)
-        if norm is None:
-            raise NotApplicable(f"no {kind} normalisation fits {type(layer).__name__} {name}")
-        _put(model, name, nn.Sequential(layer, norm.to(next(layer.parameters()).device)))
-    if not names:
+    found = {n.module: n for n in nodes if n.role == "weight" and unnormalised(nodes, n.index)}
+    norms = {}
+    for name, node in found.items():
+        layer = _get(model, name)
+        if isinstance(layer, LAYERS):
+            norms[name] = _norm(layer, kind, node)
+    if not norms:
         raise NotApplicable("no layer is followed by an activation without a normalisation between")
+    for name, norm in norms.items():
+        layer = _get(model, name)
+        weight = next(layer.parameters())
+        norm.to(device=weight.device, dtype=weight.dtype)
+        _put(model, name, nn.Sequential(layer, norm).train(layer.training))
 
 
-def _bare(node: Node, nodes: list[Node], model: nn.Module) -> bool:
-    """A layer's call whose output reaches an activation with no normalisation on the way."""
-    if node.role != "weight" or not node.module or "@" in node.name:
-        return False
-    if not isinstance(model.get_submodule(node.module), LAYERS):
-        return False
-    follower = following_activation(node, nodes)
-    at = follower.main if follower is not None else -1
-    while at > node.index:
-        if nodes[at].role == "normalisation":
-            return False
-        at = nodes[at].main
-    return at == node.index
-
-
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def _norm(layer: nn.Module, kind: str) -> nn.Module | None:
+def _norm(layer: nn.Module, kind: str, node: Node) -> nn.Module:
     if isinstance(layer, nn.Linear):
-        width = layer.out_features
-        linear = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-        return linear[kind](width) if kind in linear else None
+        flat = node.output is None or node.output.features == layer.out_features
+        if kind == "layer" or (kind == "batch" and flat):
+            return {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[kind](layer.out_features)
+        raise NotApplicable(f"no {kind} normalisation fits {node.name}; use kind='layer'")
     assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    channels = layer.out_channels
-    dimension = len(layer.kernel_size)
-    groups = max(g for g in range(1, min(32, channels) + 1) if channels % g == 0)
+    channels, dimension = layer.out_channels, len(layer.kernel_size)
     return {
         "batch": lambda: getattr(nn, f"BatchNorm{dimension}d")(channels),
         "instance": lambda: getattr(nn, f"InstanceNorm{dimension}d")(channels, affine=True),
-        "group": lambda: nn.GroupNorm(groups, channels),
+        "group": lambda: nn.GroupNorm(groups(channels), channels),
         "layer": lambda: nn.GroupNorm(1, channels),
     }[kind]()
+
+
+def groups(channels: int) -> int:
+    """The largest number of groups, at most 32, that divides the channels."""
+    return max(g for g in range(1, min(32, channels) + 1) if channels % g == 0)
+
+
+def _get(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name)
 
 
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from sounding.capture.adjust import adjusting
-from sounding.capture.recorder import Node
-from sounding.measure.examination import following_activation
+from sounding.capture.node import Node
+from sounding.remedies.selection import follower, selected
 from sounding.result import NotApplicable
 from sounding.theory.activations import activation
 from sounding.theory.initialisation import required_gain
@@ -21,14 +22,25 @@ Trace = Callable[[], list[Node]]  # runs it once and returns the executed calls
 SCHEMES = ("kaiming", "kaiming_fan_out", "xavier", "lecun", "orthogonal")
 
 
+class Drawable(NamedTuple):
+    """A weight that may be drawn anew, with what its new values depend on."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    gain: float  # that the activation behind it needs
+    fan_in: float
+    fan_out: float
+
+
 @torch.no_grad()
 def reinitialise(model: nn.Module, trace: Trace, *, scheme: str = "kaiming") -> None:
     """Draw the weights of every linear layer and convolution anew, in place; biases become 0.
 
     The gain is that of the activation which follows in the executed graph (functional ones, and
     through residual additions and normalisations), so the signal keeps its second moment.
-    Embeddings, attention's own projections, recurrent layers and parametrised weights stay as their authors set
-    them, and so do weights that are zero on purpose (a gate or the end of a residual branch).
+    Embeddings and what is tied to them, the projections of an attention, recurrent layers, frozen
+    and parametrised weights stay as their authors set them, and so do weights that are zero on
+    purpose (the head, or the end of a residual branch).
 
     Sources: He et al. 2015 (kaiming); Glorot and Bengio 2010 (xavier); LeCun et al. 1998 (lecun);
     Saxe et al. 2014 (orthogonal).
@@ -39,14 +51,8 @@ def reinitialise(model: nn.Module, trace: Trace, *, scheme: str = "kaiming") -> 
     """
     if scheme not in SCHEMES:
         raise ValueError(f"no scheme is called {scheme!r}; there are {', '.join(SCHEMES)}")
-    found = False
-    for weight, bias, gain, fan_in, fan_out in drawable(model, trace()):
-        found = True
-        draw(weight, scheme, gain, fan_in, fan_out)
-        if bias is not None:
-            bias.zero_()
-    if not found:
-        raise NotApplicable("no linear layer or convolution with weights of its own was called")
+    for found in drawable(model, trace()):
+        draw(found, scheme)
 
 
 @torch.no_grad()
@@ -59,14 +65,10 @@ def data_driven_init(model: nn.Module, trace: Trace, forward: Forward) -> None:
     Raises:
         NotApplicable: If there is no weight to draw.
     """
-    own = {}
-    for weight, bias, _, fan_in, fan_out in drawable(model, trace()):
-        draw(weight, "orthogonal", 1.0, fan_in, fan_out)
-        if bias is not None:
-            bias.zero_()
-        own[id(weight)] = weight
-    if not own:
-        raise NotApplicable("no linear layer or convolution with weights of its own was called")
+    own = set()
+    for found in drawable(model, trace()):
+        draw(found, "orthogonal")
+        own.add(id(found.weight))
 
     def to_unit_variance(
         weight: torch.Tensor, _: torch.Tensor | None, output: torch.Tensor
@@ -81,47 +83,40 @@ def data_driven_init(model: nn.Module, trace: Trace, forward: Forward) -> None:
         forward()
 
 
-def drawable(
-    model: nn.Module, nodes: list[Node]
-) -> Iterator[tuple[nn.Parameter, nn.Parameter | None, float, float, float]]:
-    """(weight, bias, gain, fan_in, fan_out) of each weight that may be drawn anew."""
+def drawable(model: nn.Module, nodes: list[Node]) -> list[Drawable]:
+    """The weights that may be drawn anew, in the order of their first call.
+
+    Raises:
+        NotApplicable: If there are none.
+    """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    kept = _kept(model)
-    seen: set[str] = set()
-    for node in nodes:
-        weight = parameters.get(node.weight)
-        suited = node.role == "weight" and node.operation in DRAWN and node.weight not in seen
-        if weight is None or not suited or node.weight in kept or not weight.requires_grad:
-            continue
-        seen.add(node.weight)
-        follower = following_activation(node, nodes)
-        phi = (
-            activation(follower.operation, **follower.arguments)
-            if follower is not None
-            else activation("identity")
-        )
-        yield weight, parameters.get(node.bias), required_gain(phi), node.fan_in, node.fan_out
+    zero = {name for name, p in parameters.items() if p.dim() > 1 and not p.any()}
+    trainable = {name for name, p in parameters.items() if p.requires_grad}
+    found = []
+    for index in selected(nodes, zero=zero, trainable=trainable):
+        node, after = nodes[index], follower(nodes, index)
+        kind, arguments = ("identity", {}) if after < 0 else _activation(nodes[after])
+        gain = required_gain(activation(kind, **arguments))
+        weight, bias = parameters[node.weight], parameters.get(node.bias)
+        found.append(Drawable(weight, bias, gain, node.fan_in, node.fan_out))
+    if not found:
+        raise NotApplicable("no linear layer or convolution with weights of its own was called")
+    return found
 
 
-DRAWN = ("linear", *(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)))
+def _activation(node: Node) -> tuple[str, dict[str, float]]:
+    return node.operation, node.arguments
 
 
-def _kept(model: nn.Module) -> set[str]:
-    """Weights that are shared with an embedding, or zero while others are not: on purpose."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    tables = {
-        id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
-    }
-    empty = {name for name, p in parameters.items() if p.dim() > 1 and not p.any()}
-    matrices = [name for name, p in parameters.items() if p.dim() > 1]
-    on_purpose = empty if len(empty) * 2 <= len(matrices) else set()
-    return on_purpose | {name for name, p in parameters.items() if id(p) in tables}
-
-
-def draw(weight: torch.Tensor, scheme: str, gain: float, fan_in: float, fan_out: float) -> None:
-    """Fill `weight` in place; draws from torch's global generator, like torch.nn.init."""
+@torch.no_grad()
+def draw(found: Drawable, scheme: str) -> None:
+    """Fill a weight in place and its bias with 0; draws from torch's global generator."""
+    weight, bias, gain, fan_in, fan_out = found
+    if bias is not None:
+        bias.zero_()
     if scheme == "orthogonal":
-        nn.init.orthogonal_(weight, gain * math.sqrt(max(weight.shape[0] / fan_in, 1.0)))
+        longer = max(weight.shape[0], weight[0].numel())  # an entry has variance 1 / longer
+        nn.init.orthogonal_(weight, gain * math.sqrt(longer / fan_in))
         return
     fan = {"kaiming_fan_out": fan_out, "xavier": (fan_in + fan_out) / 2}.get(scheme, fan_in)
     factor = gain if scheme.startswith("kaiming") else 1.0

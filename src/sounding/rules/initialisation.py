@@ -9,6 +9,7 @@ from sounding.measure.readings import Call, Readings
 from sounding.result import NotApplicable
 from sounding.rules.depth import (
     CAUTION,
+    PROBLEM,
     Gain,
     adaptive,
     gradient_gain,
@@ -172,10 +173,15 @@ def _ratio(measured: float, needed: float) -> str:
 
 
 def _explains(total: float, weights: float) -> bool:
-    """Whether taking the weights' share away brings the total back into the trainable range."""
+    """Whether taking the weights' share away brings the total back to where training works.
+
+    Into the trainable range; or, in a deep net, whose layers' scatter adds up, out of the range in
+    which training fails, with a quarter of the total left at most.
+    """
     if abs(weights) < CAUTION or math.copysign(1, total) != math.copysign(1, weights):
         return False
-    return abs(total - weights) < CAUTION or abs(weights) > abs(total)
+    rest = abs(total - weights)
+    return rest < max(CAUTION, min(abs(total) / 4, PROBLEM)) or abs(weights) > abs(total)
 
 
 def _culprit(readings: Readings, path: list[int]) -> tuple[Call, list[Call]]:

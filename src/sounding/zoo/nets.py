@@ -146,8 +146,7 @@ class Residual(nn.Module):
         self.head = nn.Linear(width, 10)
         self.stream = stream
         drawn(self, normal(2**0.5))
-        for layer in self.down:
-            nn.init.normal_(layer.weight, std=last / width**0.5)
+        drawn(self.down, normal(last))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of the classes."""

@@ -151,7 +151,7 @@ def _mostly_dead() -> nn.Module:
 
 def _random_biases() -> nn.Module:
     net = drawn(mlp(64, *[64] * 4, 10, activation=nn.Tanh), normal(TANH))
-    for layer in net:
+    for layer in net.children():
         if isinstance(layer, nn.Linear) and layer.out_features == 64:
             layer.bias.data = 12 * torch.randn(64).sign()
     return net
