@@ -162,8 +162,11 @@ def _sample(tensor: torch.Tensor, view: torch.Tensor | None) -> torch.Tensor:
         return _copied(view[::step, :: _odd_stride(view.shape[1])])
     features = tensor[0].numel()  # no view: fetch the entries one by one, never the whole
     at = torch.arange(0, features, _odd_stride(features), device=tensor.device)
-    places = torch.unravel_index(at, tensor.shape[1:])
-    return _copied(tensor[::step][(slice(None), *places)])
+    places = []
+    for size in reversed(tensor.shape[1:]):  # torch.unravel_index imports sympy: half a second
+        places.append(at % size)
+        at = at // size
+    return _copied(tensor[::step][(slice(None), *reversed(places))])
 
 
 def _copied(values: torch.Tensor) -> torch.Tensor:

@@ -106,7 +106,7 @@ def _is_container(module: nn.Module) -> bool:
 def _assigned(owner: type, path: tuple[str, ...]) -> str:
     """The line in a class of the user's that assigns ``self.<path[0]>``, or the element below."""
     for kind in owner.__mro__:
-        file = _written_in(kind)
+        file = _written_in(kind) if issubclass(kind, nn.Module) else ""
         if not file or file.startswith(_TORCH):
             continue
         definition = _classes(file).get(kind.__qualname__)

@@ -38,16 +38,21 @@ Steps = Sequence[Step]
 def selected(steps: Steps, *, zero: set[str], trainable: set[str]) -> list[int]:
     """The calls of linear layers and convolutions whose weights may be drawn anew, each once.
 
-    Left alone: what is frozen, shared with an embedding, projects into or out of an attention, or is
-    zero on purpose: at the end of a branch or of the net, where other weights are not zero.
+    Left alone: what is frozen, shared with an embedding, projects into or out of an attention, or
+    is zero on purpose: at the end of a branch or of the net, where other weights are not zero.
     """
     tables = {step.weight for step in steps if step.operation.startswith("embedding")}
-    kept = tables | attention_weights(steps) | _zero_on_purpose(steps, zero)
+    free = trainable - tables - attention_weights(steps) - _zero_on_purpose(steps, zero)
     first: dict[str, int] = {}
-    for index, step in enumerate(steps):
-        if step.role == "weight" and step.operation in DRAWN and step.weight in trainable - kept:
-            first.setdefault(step.weight, index)
+    for index in layers(steps):
+        if steps[index].weight in free:
+            first.setdefault(steps[index].weight, index)
     return list(first.values())
+
+
+def layers(steps: Steps) -> list[int]:
+    """The calls of linear layers and convolutions."""
+    return [i for i, s in enumerate(steps) if s.role == "weight" and s.operation in DRAWN]
 
 
 def follower(steps: Steps, index: int) -> int:
