@@ -180,7 +180,8 @@ def peak(name: str, arm: str) -> float:
     """Bytes at most in use during one plain pass or one checkup, the net and batch included."""
     from sounding.checkup import checkup
 
-    tiny = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    layers = (layer for _ in range(5) for layer in (nn.Linear(4, 4), nn.ReLU()))
+    tiny = nn.Sequential(*layers)
     for _ in range(3):
         checkup(tiny, F.cross_entropy, (torch.randn(32, 4), torch.zeros(32, dtype=torch.long)))
     trim()

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -98,6 +98,22 @@ def _constructs(frame: FrameType, module: nn.Module) -> bool:
 # -- afterwards, from the source --------------------------------------------------------------
 
 
+class _Place(NamedTuple):
+    """The line of an expression, and those of the elements that it was written out with."""
+
+    line: int
+    elements: tuple[_Place, ...]
+
+    def at(self, path: tuple[str, ...]) -> _Place:
+        """The element at `path`, or the last one on the way to it that was written out."""
+        place = self
+        for part in path:
+            if not part.isdigit() or int(part) >= len(place.elements):
+                break
+            place = place.elements[int(part)]
+        return place
+
+
 def _is_container(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
 
@@ -109,10 +125,9 @@ def _assigned(owner: type, path: tuple[str, ...]) -> str:
         file = _written_in(kind) if issubclass(kind, nn.Module) else ""
         if not file or file.startswith(_TORCH):
             continue
-        definition = _classes(file).get(kind.__qualname__)
-        for node in ast.walk(definition) if definition is not None else ():
-            if (value := _value_for(node, path[0])) is not None:
-                return f"{_shown(file)}:{_element(value, path[1:]).lineno}"
+        place = _places(file).get((kind.__qualname__, path[0]))
+        if place is not None:
+            return f"{_shown(file)}:{place.at(path[1:]).line}"
     return ""
 
 
@@ -127,77 +142,69 @@ def _global_line(model: nn.Module, path: tuple[str, ...]) -> str:
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None) or ""
     for name, value in list(vars(main).items()) if main is not None and file else ():
-        if value is not model:
-            continue
-        for node in getattr(_parsed(file), "body", ()):
-            targets = node.targets if isinstance(node, ast.Assign) else ()
-            if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-                return f"{_shown(file)}:{_element(node.value, path).lineno}"
+        if value is model and (place := _places(file).get(("", name))) is not None:
+            return f"{_shown(file)}:{place.at(path).line}"
     return ""
 
 
-def _value_for(node: ast.AST, attribute: str) -> ast.expr | None:
-    """What a statement gives to ``self.<attribute>``, directly or by ``add_module``."""
-    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            several = target.elts if isinstance(target, ast.Tuple) else [target]
-            if any(isinstance(t, ast.Attribute) and t.attr == attribute for t in several):
-                return node.value
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        named = node.args and isinstance(node.args[0], ast.Constant)
-        if named and node.func.attr in ("add_module", "register_module") and len(node.args) > 1:
-            return node.args[1] if node.args[0].value == attribute else None  # type: ignore[attr-defined]
-    return None
-
-
-def _element(value: ast.expr, path: tuple[str, ...]) -> ast.expr:
-    """The expression at `path` inside written-out Sequentials and lists of modules."""
-    for part in path:
-        if not isinstance(value, ast.Call) or not part.isdigit():
-            break
-        listed = len(value.args) == 1 and isinstance(value.args[0], ast.List | ast.Tuple)
-        elements = value.args[0].elts if listed else value.args  # type: ignore[attr-defined]
-        plain = not any(
-            isinstance(e, ast.Starred | ast.GeneratorExp | ast.ListComp) for e in elements
-        )
-        if not plain or int(part) >= len(elements) or not _makes_container(value):
-            break
-        value = elements[int(part)]
-    return value
-
-
-def _makes_container(call: ast.Call) -> bool:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return name in ("Sequential", "ModuleList")
-
-
 @functools.lru_cache(maxsize=64)
-def _classes(file: str) -> dict[str, ast.ClassDef]:
-    """The classes of a file by their qualified names, those inside functions too."""
-    found: dict[str, ast.ClassDef] = {}
+def _places(file: str) -> dict[tuple[str, str], _Place]:
+    """(class, attribute) -> what is assigned to it; ('', name) for globals.
 
-    def visit(node: ast.AST, prefix: str) -> None:
+    Only places are kept, because a parsed file takes a hundred times its size.
+    """
+    found: dict[tuple[str, str], _Place] = {}
+
+    def visit(node: ast.AST, prefix: str, owner: str) -> None:
         for child in ast.iter_child_nodes(node):
-            inner = prefix
+            inner, inside = prefix, owner
             if isinstance(child, ast.ClassDef):
-                found[f"{prefix}{child.name}"] = child
-                inner = f"{prefix}{child.name}."
+                inside = f"{prefix}{child.name}"
+                inner = f"{inside}."
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                 inner = f"{prefix}{child.name}.<locals>."
-            visit(child, inner)
+            for attribute, value in _given(child, inside):
+                found.setdefault((inside, attribute), _place(value))
+            visit(child, inner, inside)
 
-    if (tree := _parsed(file)) is not None:
-        visit(tree, "")
+    try:
+        visit(ast.parse("".join(linecache.getlines(file))), "", "")
+    except (SyntaxError, ValueError):
+        return {}
     return found
 
 
-@functools.lru_cache(maxsize=64)
-def _parsed(file: str) -> ast.Module | None:
-    try:
-        return ast.parse("".join(linecache.getlines(file)))
-    except (SyntaxError, ValueError):
-        return None
+def _given(node: ast.AST, owner: str) -> Iterator[tuple[str, ast.expr]]:
+    """The attributes (outside of classes the names) that a statement gives a value, and the value."""
+    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(one, ast.Attribute) and owner:
+                    yield one.attr, node.value
+                elif isinstance(one, ast.Name) and not owner:
+                    yield one.id, node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) > 1:
+        name = node.args[0]
+        if node.func.attr in ("add_module", "register_module") and isinstance(name, ast.Constant):
+            yield str(name.value), node.args[1]
+
+
+def _place(value: ast.expr) -> _Place:
+    """Where an expression stands, with the elements of written-out Sequentials and module lists."""
+    elements: list[ast.expr] = []
+    if isinstance(value, ast.Call) and _called(value) in ("Sequential", "ModuleList"):
+        elements = value.args
+        if len(elements) == 1 and isinstance(elements[0], ast.List | ast.Tuple):
+            elements = elements[0].elts
+        unrolled = ast.Starred | ast.GeneratorExp | ast.ListComp
+        if any(isinstance(element, unrolled) for element in elements):
+            elements = []
+    return _Place(value.lineno, tuple(_place(element) for element in elements))
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _shown(file: str) -> str:

@@ -100,7 +100,12 @@ def _data_driven_init(remedy: Remedy, readings: Readings | None) -> str:
     kept = "".join(f"{line}\n" for line in _kept(plan))
     return f"""\
 # LSUV (Mishkin and Matas 2016): orthogonal weights, scaled to unit output variance on one batch
+settled = set()
+
 def unit_variance(layer, args, output):
+    if layer in settled:
+        return output
+    settled.add(layer)
     with torch.no_grad():
         for _ in range(10):
             std = output.std()
@@ -161,7 +166,8 @@ def _plan(readings: Readings | None, new: str = "", replaced: Iterable[str] = ()
         elif after >= 0:
             kind, arguments = calls[after].operation, calls[after].arguments
         gains[_layer(calls[index])] = _gain(kind, arguments)
-    kept = dict.fromkeys(_layer(calls[i]) for i in layers(calls))
+    # a tied weight has the name of its first owner, so the layer that uses it is kept by its own
+    kept = dict.fromkeys(name for i in layers(calls) for name in _names(calls[i]))
     found = [calls[i] for i in chosen]
     return Plan(
         gains,
@@ -190,6 +196,10 @@ def _layer(call: Call) -> str:
     return call.weight.removesuffix(".weight")
 
 
+def _names(call: Call) -> tuple[str, ...]:
+    return (_layer(call),) if "#" in call.name else (_layer(call), call.module)
+
+
 def _tuple(names: Iterable[str]) -> str:
     inside = [repr(name) for name in names]
     return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
@@ -214,7 +224,7 @@ def _insert_norm(remedy: Remedy, readings: Readings | None) -> str:
     kind = str(remedy.arguments.get("kind", "batch"))
     by_norm: dict[str, list[str]] = defaultdict(list)
     for call in _bare_layers(readings):
-        by_norm[_norm(kind, call)].append(_layer(call))
+        by_norm[_norm(kind, call)].append(call.module)
     if not by_norm:
         by_norm["nn.BatchNorm1d(layer.out_features)"] = []
     return "\n".join(_wrapping(norm, names) for norm, names in by_norm.items())
@@ -256,6 +266,6 @@ def _bare_layers(readings: Readings | None) -> list[Call]:
     if readings is None:
         return []
     calls = readings.calls
-    bare = [i for i in layers(calls) if unnormalised(calls, i) and calls[i].module]
-    plain = [calls[i] for i in bare if "transpose" not in calls[i].operation]
-    return list({call.weight: call for call in plain}.values())
+    bare = [calls[i] for i in layers(calls) if unnormalised(calls, i)]
+    own = [c for c in bare if c.module and "#" not in c.name and "transpose" not in c.operation]
+    return list({call.module: call for call in own}.values())
