@@ -270,6 +270,13 @@ def deaths() -> list[tuple[str, Build]]:
     return found
 
 
+def kept(page: str, name: str, body: str) -> str:
+    """The page with the table of this name between its markers."""
+    before, rest = page.split(f"<!-- {name} -->")
+    after = rest.split(f"<!-- /{name} -->")[1]
+    return f"{before}<!-- {name} -->\n{body}\n<!-- /{name} -->{after}"
+
+
 def main() -> None:
     """Measure and print; with --write also keep the tables."""
     torch.set_num_threads(1)
@@ -282,15 +289,13 @@ def main() -> None:
         "saturated": variant_table(saturations(), "saturated"),
         "dead": variant_table(deaths(), "dead"),
     }
-    print(f"{time.perf_counter() - start:.0f} s\n")
-    print(tables["limits"])
+    print(f"{time.perf_counter() - start:.0f} s")
+    print("\n\n".join(tables.values()))
     if "--write" in sys.argv:
-        text = PAGE.read_text(encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8")
         for name, body in tables.items():
-            before, rest = text.split(f"<!-- {name} -->")
-            after = rest.split(f"<!-- /{name} -->")[1]
-            text = f"{before}<!-- {name} -->\n{body}\n<!-- /{name} -->{after}"
-        PAGE.write_text(text, encoding="utf-8")
+            page = kept(page, name, body)
+        PAGE.write_text(page, encoding="utf-8")
         print(f"Wrote {PAGE}")
 
 

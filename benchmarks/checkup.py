@@ -7,8 +7,9 @@ the ratio is the median over rounds of the ratio within a round, so that a busy 
 
 Memory: each in a child process of its own, as the high-water mark of resident memory (VmHWM, reset
 through /proc/self/clear_refs) above what the process held before the net and its batch were built.
-A tiny net has been examined before that, so that imported code does not count; freed memory is
-handed back (malloc_trim) before the mark is set. Linux only; elsewhere the column stays empty.
+Another net of the same kind has been trained and examined before that, so that code which is paged
+in does not count; freed memory is handed back (malloc_trim) before the mark is set. Linux only;
+elsewhere the column stays empty.
 
 First call: in a fresh child process, CPU time of the first checkup less the median of later ones,
 after plain passes have warmed torch up.
@@ -178,12 +179,9 @@ def resident(field: str) -> int:
 
 def peak(name: str, arm: str) -> float:
     """Bytes at most in use during one plain pass or one checkup, the net and batch included."""
-    from sounding.checkup import checkup
-
-    layers = (layer for _ in range(5) for layer in (nn.Linear(4, 4), nn.ReLU()))
-    tiny = nn.Sequential(*layers)
-    for _ in range(3):
-        checkup(tiny, F.cross_entropy, (torch.randn(32, 4), torch.zeros(32, dtype=torch.long)))
+    for _ in range(2):  # torch's own code is paged in, and what is kept for the process is there
+        for run in build(name):
+            run()
     trim()
     before = resident("VmRSS")
     plain, look = build(name)
@@ -218,10 +216,10 @@ def middle(values: list[float | None]) -> float:
 def measure(name: str, rounds: int) -> dict[str, float]:
     """Everything about one net."""
     row = timed(name, rounds)
-    row["plain_peak"] = middle([child("plain", name) for _ in range(3)])
-    row["checkup_peak"] = middle([child("checkup", name) for _ in range(3)])
+    row["plain_peak"] = middle([child("plain", name) for _ in range(5)])
+    row["checkup_peak"] = middle([child("checkup", name) for _ in range(5)])
     row["memory"] = row["checkup_peak"] / row["plain_peak"]
-    row["first"] = middle([child("first", name) for _ in range(3)])
+    row["first"] = middle([child("first", name) for _ in range(5)])
     return row
 
 

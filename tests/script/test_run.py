@@ -204,7 +204,7 @@ def test_an_error_inside_the_model_is_the_scripts_own(tmp_path: Path) -> None:
     assert watched.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
     assert "mat1 and mat2" in watched.stderr
     assert "During handling" not in watched.stderr
-    assert "sounding/" not in watched.stderr.split("Traceback")[1]
+    assert "src/sounding/" not in watched.stderr.split("Traceback")[1]
 
 
 def test_a_compiled_model_is_seen_under_its_own_names(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def _places(file: str) -> dict[tuple[str, str], _Place]:
 
 
 def _given(node: ast.AST, owner: str) -> Iterator[tuple[str, ast.expr]]:
-    """The attributes (outside of classes the names) that a statement gives a value, and the value."""
+    """The attributes (outside of classes the names) that a statement sets, and to what."""
     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets:

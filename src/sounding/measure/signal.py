@@ -13,7 +13,7 @@ import numpy as np
 
 from sounding.capture.node import Node
 from sounding.capture.sample import gathered
-from sounding.measure.blocks import Block, blocks, sizes, stacked
+from sounding.measure.blocks import Block, blocks, sizes
 from sounding.measure.readings import Signal
 from sounding.theory.activations import activation
 
@@ -66,94 +66,78 @@ def _zeros(columns: Columns, block: Block, nodes: Sequence[Node]) -> None:
     """The fraction of zeros that rectifiers put out, from the sample."""
     of = np.array([nodes[i].peaks is not None for i in block.indices])
     if of.any():
-        at, zero = block.indices[of], (block.values[of] == 0).astype(np.float64)
-        columns["zeros"][at], columns["zeros_error"][at] = _mean_and_error(zero, block.unseen)
+        at = block.indices[of]
+        found = _mean_and_error(block.values[of] == 0, block.unseen)
+        columns["zeros"][at], columns["zeros_error"][at] = found
 
 
 def _describe(columns: Columns, block: Block) -> None:
     """Mean, deviation, spread and correlation of tensors with samples of one shape.
 
-    With x_i the rows, m their mean and G the inner products of the x_i - m, everything else
-    follows: x_i.x_j = G_ij + m.(x_i - m) + m.(x_j - m) + m.m. The mean is taken off first, so that
-    a spread far below the mean keeps its digits. `block.values` are overwritten.
+    `block.values` are overwritten: the mean over the rows is taken off before squares are taken, so
+    that a spread far below the mean keeps its digits.
     """
-    at, values = block.indices, block.values
+    at, values, unseen = block.indices, block.values, block.unseen
     rows, features = values.shape[1:]
-    columns["mean"][at], columns["mean_error"][at] = _mean_and_error(values, block.unseen)
-    row_means = values.mean(2)  # (N, R)
-    centre = values.mean(1)  # (N, F)
-    values -= centre[:, None, :]
-    along = np.matmul(values, centre[:, :, None])[:, :, 0]  # (N, R)
-    inner = np.matmul(values, values.transpose(0, 2, 1))  # (N, R, R)
-    if rows > 1:
-        by_unit = np.einsum("nrf,nrf->nf", values, values) if block.unseen else None
-        own = np.einsum("nrr->nr", inner)
-        columns["spread"][at], columns["spread_error"][at] = _spread(own / features, by_unit, block)
-    inner += along[:, :, None] + along[:, None, :]
-    inner += np.einsum("nf,nf->n", centre, centre)[:, None, None]
-    squares = np.einsum("nrr->nr", inner).copy()
+    by_row, by_unit = values.mean(2), values.mean(1)
+    columns["mean"][at], columns["mean_error"][at] = _estimate(by_row, by_unit, unseen)
+    squares = np.einsum("nrf,nrf->nr", values, values)
     if features > 1:
-        variance = np.maximum(squares / features - row_means**2, 0.0)
-        columns["std"][at], columns["std_error"][at] = _root(variance)
+        variance = np.maximum(squares / features - by_row**2, 0.0)  # of the units of one sample
+        columns["std"][at], columns["std_error"][at] = _root(*_estimate(variance, None, 0.0))
     if rows > 1:
-        columns["correlation"][at], columns["correlation_error"][at] = _cosines(inner, squares)
+        columns["correlation"][at], columns["correlation_error"][at] = _cosines(values, squares)
+        values -= by_unit[:, None, :]
+        unbiased = rows / (rows - 1)
+        by_row = np.einsum("nrf,nrf->nr", values, values) * (unbiased / features)
+        if unseen:
+            by_unit = np.einsum("nrf,nrf->nf", values, values) * (unbiased / rows)
+        spread = _root(*_estimate(by_row, by_unit, unseen))
+        columns["spread"][at], columns["spread_error"][at] = spread
 
 
-def _mean_and_error(values: np.ndarray, unseen: float) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) mean of (N, R, F), and its standard error over rows and over features not sampled."""
-    rows, features = values.shape[1:]
-    by_row = values.mean(2)
-    if rows < 2:
-        return by_row.mean(1), np.full(len(values), np.nan)
-    square = by_row.var(1, ddof=1) / rows
-    if unseen and features > 1:
-        square = square + values.mean(1).var(1, ddof=1) / features * unseen
-    return by_row.mean(1), np.sqrt(square)
+Estimate = tuple[np.ndarray, np.ndarray]  # (N,) values, (N,) their standard errors
 
 
-def _spread(
-    by_row: np.ndarray, by_unit: np.ndarray | None, block: Block
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) rms deviation of a unit from its mean over the batch, and its standard error.
+def _mean_and_error(values: np.ndarray, unseen: float) -> Estimate:
+    """The mean of (N, R, F)."""
+    by_unit = values.mean(1, dtype=np.float64) if unseen else None
+    return _estimate(values.mean(2, dtype=np.float64), by_unit, unseen)
+
+
+def _estimate(by_row: np.ndarray, by_unit: np.ndarray | None, unseen: float) -> Estimate:
+    """The mean over rows, with an error over the rows and over features that were not sampled.
 
     Args:
-        by_row: (N, R) mean squared deviation of each row.
-        by_unit: (N, F) summed squared deviations of each unit, where not all units were sampled.
-        block: Where they come from.
+        by_row: (N, R) the mean over the features, of each row.
+        by_unit: (N, F) the mean over the rows, of each feature.
+        unseen: The fraction of features that is missing; `by_unit` is used only where it is not 0.
     """
-    rows, features = block.values.shape[1:]
-    unbiased = rows / (rows - 1)
-    variance = by_row.mean(1) * unbiased
-    square = by_row.var(1, ddof=1) / rows
-    if by_unit is not None and features > 1:
-        square = square + (by_unit / rows).var(1, ddof=1) / features * block.unseen
-    spread = np.sqrt(variance)
-    return spread, np.where(variance > 0, np.sqrt(square) * unbiased / (2 * spread), 0.0)
-
-
-def _root(squares_by_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) root of the mean over rows of (N, R), and its standard error."""
-    mean, rows = squares_by_row.mean(1), squares_by_row.shape[1]
-    root = np.sqrt(mean)
+    mean, rows = by_row.mean(1), by_row.shape[1]
     if rows < 2:
-        return root, np.full(len(root), np.nan)
-    error = squares_by_row.std(1, ddof=1) / np.sqrt(rows)
-    return root, np.where(mean > 0, error / (2 * root), 0.0)
+        return mean, np.full(len(mean), np.nan)
+    square = by_row.var(1, ddof=1) / rows
+    if unseen and by_unit is not None and by_unit.shape[1] > 1:
+        square = square + by_unit.var(1, ddof=1) / by_unit.shape[1] * unseen
+    return mean, np.sqrt(square)
 
 
-def _cosines(inner: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the cosine of two samples, averaged over all pairs of rows, and its standard error.
+def _root(mean: np.ndarray, error: np.ndarray) -> Estimate:
+    root = np.sqrt(mean)
+    return root, np.where(mean > 0, error / (2 * root), error)
 
-    The mean over pairs is a U-statistic: its error is twice that of the mean over rows of a row's
-    mean cosine with the others.
+
+def _cosines(values: np.ndarray, squares: np.ndarray) -> Estimate:
+    """The cosine of two samples, averaged over all pairs of rows.
+
+    With unit rows u_i and their sum s, row i's mean cosine with the others is (u_i.s - 1) / (R - 1).
+    The mean over pairs is a U-statistic: its error is twice that of the mean of these.
     """
-    rows = inner.shape[1]
-    norms = np.sqrt(squares)
-    cosines = inner / norms[:, :, None] / norms[:, None, :]
-    with_others = (cosines.sum(2) - 1) / (rows - 1)  # (N, R)
-    if rows < 3:
-        return with_others.mean(1), np.full(len(inner), np.nan)
-    return with_others.mean(1), 2 * with_others.std(1, ddof=1) / np.sqrt(rows)
+    rows, norms = values.shape[1], np.sqrt(squares)
+    total = np.matmul((1 / norms)[:, None, :], values)[:, 0]  # (N, F)
+    along = np.matmul(values, total[:, :, None])[:, :, 0] / norms  # (N, R) u_i.s
+    mean, error = _estimate((along - 1) / (rows - 1), None, 0.0)
+    return mean, 2 * error if rows > 2 else np.full(len(mean), np.nan)
 
 
 def _dead(columns: Columns, nodes: Sequence[Node]) -> None:
@@ -174,12 +158,12 @@ def _slopes(columns: Columns, nodes: Sequence[Node]) -> None:
     for (*_, features), found in groups.items():
         at = [node.index for node in found]
         phi = activation(found[0].operation, **found[0].arguments)
-        z = stacked([z for node in found if (z := node.preactivation) is not None])  # (N, R, F)
+        samples = gathered([z for node in found if (z := node.preactivation) is not None])
+        z = np.stack([sample.numpy() for sample in samples])  # (N, R, F)
         unseen = 1 - z.shape[2] / features if features else 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             slope = phi.derivative(z)
             columns["slope"][at], columns["slope_error"][at] = _mean_and_error(slope**2, unseen)
             if phi.saturates:
-                flat = (np.abs(slope) < FLAT).astype(np.float64)
-                fraction, error = _mean_and_error(flat, unseen)
+                fraction, error = _mean_and_error(np.abs(slope) < FLAT, unseen)
                 columns["saturated"][at], columns["saturated_error"][at] = fraction, error

@@ -66,7 +66,7 @@ def _kurtoses(samples: list[np.ndarray]) -> np.ndarray:
         if entries.size:
             groups[entries.shape].append(i)
     for indices in groups.values():
-        values = np.stack([samples[i].ravel() for i in indices]).astype(np.float64)
+        values = np.stack([samples[i] for i in indices]).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             values -= values.mean(1, keepdims=True)
             values /= np.abs(values).max(1, keepdims=True)

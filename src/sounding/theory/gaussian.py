@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from sounding.theory.activations import Activation, normal_cdf, Array
+from sounding.theory.activations import Activation, Array, normal_cdf
 
 # A standard normal z lies further out with probability 2e-19, or 3e-12 where pairs are integrated.
 _REACH, _PAIR_REACH = 9.0, 7.0
@@ -99,7 +99,6 @@ def maxout_moments(pieces: int) -> tuple[float, float]:
     These are a maxout unit's, fed with unit variance (Goodfellow et al., "Maxout Networks",
     ICML 2013); with two pieces (1/sqrt(pi), 1), so maxout of two needs no gain at all.
     """
-
     z, weight = _normal_rule((0.0,), 1.0)
     density = pieces * normal_cdf(z) ** (pieces - 1)  # relative to the normal density
     return float(weight @ (density * z)), float(weight @ (density * z**2))

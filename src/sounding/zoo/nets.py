@@ -132,8 +132,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class Residual(nn.Module):
     """Residual blocks of two linear layers without normalisation.
 
-    `last` scales the second layer of every branch: 0 as Fixup does (Zhang et al. 2019), 1 for the
-    plain scheme in which the signal grows by sqrt 2 in every block. `stream` multiplies the skip.
+    `last` is the gain of the second layer of every branch: 0 as Fixup does (Zhang et al. 2019);
+    with 1 the variance grows by half in every block. `stream` multiplies the skip.
     """
 
     def __init__(

@@ -340,7 +340,7 @@ SICK: tuple[Entry, ...] = (
         "SD206",
         lambda: Residual(60),
         _DIGITS,
-        "the variance doubles in every block",
+        "the variance grows by half in every block",
     ),
     _sick(
         "doubled skip",

@@ -1,0 +1,67 @@
+"""One cause comes first, and what follows from it names it; no circles, nothing lost.
+
+Pure functions of findings, so no net is needed; the oracle is the table of causes itself.
+"""
+
+import itertools
+
+import pytest
+
+from sounding.rules import RULES, Finding
+from sounding.rules.ranking import CAUSES, ORDER, rank
+
+
+def finding(code, severity="problem"):
+    return Finding(
+        code=code,
+        name=code.lower(),
+        severity=severity,
+        message="",
+        layers=(),
+        source="",
+        measured={},
+        expected={},
+        confidence="exact",
+    )
+
+
+def test_the_table_knows_the_rules_and_has_no_circle():
+    codes = {rule.code for rule in RULES}
+    assert set(ORDER) == codes
+    assert len(set(ORDER)) == len(ORDER)
+    for cause, effects in CAUSES.items():
+        assert set(effects) <= codes
+        assert all(ORDER.index(effect) > ORDER.index(cause) for effect in effects)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(["SD201", "SD205", "SD303"])])
+def test_the_order_of_the_rules_does_not_matter(order):
+    ranked = rank([finding(code) for code in order])
+    assert ranked[0].code == "SD303"
+    assert {f.code: f.because for f in ranked} == {"SD303": "", "SD201": "SD303", "SD205": "SD303"}
+
+
+def test_a_caution_does_not_cause_a_problem():
+    ranked = rank([finding("SD204", "caution"), finding("SD201")])
+    assert [(f.code, f.because) for f in ranked] == [("SD201", ""), ("SD204", "")]
+
+
+def test_a_caution_causes_a_caution():
+    ranked = rank([finding("SD201", "caution"), finding("SD204", "caution")])
+    assert [(f.code, f.because) for f in ranked] == [("SD204", ""), ("SD201", "SD204")]
+
+
+def test_unknown_rules_come_last_and_are_kept():
+    ranked = rank([finding("MY001"), finding("SD201"), finding("AA000", "caution")])
+    assert [f.code for f in ranked] == ["SD201", "MY001", "AA000"]
+
+
+def test_nothing_found():
+    assert rank([]) == ()
+
+
+def test_all_at_once():
+    ranked = rank([finding(rule.code) for rule in RULES])
+    assert ranked[0].code == "SD101"
+    assert {f.because for f in ranked[1:]} == {"SD101"}
+    assert len(ranked) == len(RULES)
