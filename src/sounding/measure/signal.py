@@ -66,9 +66,9 @@ def _zeros(columns: Columns, block: Block, nodes: Sequence[Node]) -> None:
     """The fraction of zeros that rectifiers put out, from the sample."""
     of = np.array([nodes[i].peaks is not None for i in block.indices])
     if of.any():
+        fraction, error = _mean_and_error(block.values == 0, block.unseen)
         at = block.indices[of]
-        found = _mean_and_error(block.values[of] == 0, block.unseen)
-        columns["zeros"][at], columns["zeros_error"][at] = found
+        columns["zeros"][at], columns["zeros_error"][at] = fraction[of], error[of]
 
 
 def _describe(columns: Columns, block: Block) -> None:
@@ -130,8 +130,9 @@ def _root(mean: np.ndarray, error: np.ndarray) -> Estimate:
 def _cosines(values: np.ndarray, squares: np.ndarray) -> Estimate:
     """The cosine of two samples, averaged over all pairs of rows.
 
-    With unit rows u_i and their sum s, row i's mean cosine with the others is (u_i.s - 1) / (R - 1).
-    The mean over pairs is a U-statistic: its error is twice that of the mean of these.
+    With unit rows u_i and their sum s, row i's mean cosine with the others is
+    (u_i.s - 1) / (R - 1). The mean over pairs is a U-statistic: its error is twice that of the mean
+    of these.
     """
     rows, norms = values.shape[1], np.sqrt(squares)
     total = np.matmul((1 / norms)[:, None, :], values)[:, 0]  # (N, F)
