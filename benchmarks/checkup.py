@@ -8,11 +8,13 @@ the ratio is the median over rounds of the ratio within a round, so that a busy 
 Memory: each in a child process of its own, as the high-water mark of resident memory (VmHWM, reset
 through /proc/self/clear_refs) above what the process held before the net and its batch were built.
 Another net of the same kind has been trained and examined before that, so that code which is paged
-in does not count; freed memory is handed back (malloc_trim) before the mark is set. Linux only;
-elsewhere the column stays empty.
+in does not count; freed memory is handed back (malloc_trim) before the mark is set, and tensors of
+64 kB or more are mapped one by one, because how well a heap is packed differs by 30 % between runs
+of the very same pass. Linux only; elsewhere the column stays empty.
 
 First call: in a fresh child process, CPU time of the first checkup less the median of later ones,
-after plain passes have warmed torch up.
+after plain passes have warmed torch up. Garbage is collected beforehand: a full collection takes
+70 ms with torch loaded, and would fall into one call or another by chance.
 
 The goal is at most 3 plain passes and 1.15 times their memory on the first three nets. The fourth
 is the hardest case there is: 59 calls of 50 microseconds each, as long as a look at one takes.
@@ -22,7 +24,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -164,6 +168,7 @@ def first_call(name: str) -> float:
     plain, look = build(name)
     for _ in range(5):
         plain()
+    gc.collect()
     first = seconds(look)
     return first - statistics.median(seconds(look) for _ in range(7))
 
@@ -203,7 +208,8 @@ def trim() -> None:
 def child(*arguments: str) -> float | None:
     """The number that a fresh process of this file prints, None where it cannot."""
     command = [sys.executable, __file__, "--child", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    mapped = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=mapped)
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
 

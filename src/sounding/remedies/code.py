@@ -200,6 +200,10 @@ def _names(call: Call) -> tuple[str, ...]:
     return (_layer(call),) if "#" in call.name else (_layer(call), call.module)
 
 
+def _list(names: list[str]) -> str:
+    return f"[{', '.join(map(repr, names)) or '...'}]"
+
+
 def _tuple(names: Iterable[str]) -> str:
     inside = [repr(name) for name in names]
     return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
@@ -211,9 +215,8 @@ def _tuple(names: Iterable[str]) -> str:
 def _change_activation(remedy: Remedy, readings: Readings | None) -> str:
     to = str(remedy.arguments.get("to", "relu"))
     modules = _activation_modules(readings)
-    named = f"[{', '.join(repr(m) for m in modules)}]" if modules else "[...]  # the hidden ones"
     lines = [
-        f"for name in {named}:",
+        f"for name in {_list(modules)}:",
         "    parent, _, child = name.rpartition('.')",
         f"    setattr(model.get_submodule(parent), child, {MODULES[to]})",
     ]
@@ -231,9 +234,8 @@ def _insert_norm(remedy: Remedy, readings: Readings | None) -> str:
 
 
 def _wrapping(norm: str, names: list[str]) -> str:
-    named = f"[{', '.join(map(repr, names))}]" if names else "[...]  # before activations"
     return (
-        f"for name in {named}:\n"
+        f"for name in {_list(names)}:\n"
         "    layer = model.get_submodule(name)\n"
         "    parent, _, child = name.rpartition('.')\n"
         f"    setattr(model.get_submodule(parent), child, nn.Sequential(layer, {norm}))"
