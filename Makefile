@@ -34,7 +34,7 @@ lint: .venv/.lint  ## style, types, and the floors of the design
 docs: .venv/.test  ## check the documentation: its code runs, every rule and command has its page
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_docs.py $(ARGS)
 
-bench: .venv/.test  ## every benchmark, one after the other
+bench: .venv/.test .venv/.peers  ## every benchmark, one after the other
 	@for file in benchmarks/*.py; do \
 		[ -e "$$file" ] || { echo "No benchmarks yet."; exit 0; }; \
 		echo "== $$file"; $(PY) "$$file" || exit 1; done
@@ -72,6 +72,10 @@ endif
 .venv/.test: .venv/.run
 	@echo "Installing the test tools ..."
 	@$(PIP) --no-build-isolation -e '.[test]'
+	@touch $@
+
+.venv/.peers: .venv/.run tools/get_peers.py
+	@$(PY) tools/get_peers.py
 	@touch $@
 
 .venv/.lint: .venv/.run

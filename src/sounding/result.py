@@ -26,9 +26,12 @@ class Result:
     """Base of all results: plain numbers on the CPU that save, load, draw and print themselves."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, tagged with their ``kind``; non-finite numbers become strings."""
-        fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return {"kind": type(self).__name__, **fields}
+        """Plain JSON values, tagged with their ``kind``; non-finite numbers become strings.
+
+        A field whose metadata say ``saved=False`` (a large tensor) stays with the object alone.
+        """
+        kept = [f.name for f in dataclasses.fields(self) if f.metadata.get("saved", True)]
+        return {"kind": type(self).__name__, **{name: _plain(getattr(self, name)) for name in kept}}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

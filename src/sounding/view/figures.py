@@ -9,30 +9,37 @@ from typing import Any
 import numpy as np
 
 from sounding.checkup import Checkup
+from sounding.curvature.density import Density
+from sounding.curvature.eigenpairs import Eigenpairs
+from sounding.curvature.estimate import Estimate
+from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import wording
+from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding
+from sounding.view.figures_curvature import draw_estimate, draw_sharpness, draw_spectrum
 from sounding.view.numbers import number, percent
+from sounding.view.spectrum import spectrum_chart
 
-# Okabe and Ito's colours, each with a mark or a hatch of its own.
+# Each colour with a mark or a hatch of its own.
 CURVES = {
-    "rms": ("#0072b2", "o"),
-    "spread": ("#009e73", "s"),
-    "gradient": ("#d55e00", "^"),
+    "rms": (palette.BLUE, "o"),
+    "spread": (palette.GREEN, "s"),
+    "gradient": (palette.VERMILLION, "^"),
 }
 PARTS = {
-    "weight": ("#cc79a7", ""),
-    "activation": ("#e69f00", "///"),
-    "normalisation": ("#56b4e9", "---"),
-    "skip": ("#f0e442", "|||"),
-    "other": ("#9aa3ab", "xxx"),
+    "weight": (palette.PURPLE, ""),
+    "activation": (palette.ORANGE, "///"),
+    "normalisation": (palette.SKY, "---"),
+    "skip": (palette.YELLOW, "|||"),
+    "other": (palette.GREY, "xxx"),
 }
-UNTREATED, TREATED = "#d55e00", "#0072b2"
+UNTREATED, TREATED = palette.VERMILLION, palette.BLUE
 
 
 @functools.singledispatch
@@ -178,6 +185,21 @@ def _(result: Study, ax: Any = None) -> Any:
         plot(profile, ax)
     ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
+
+
+@plot.register(Spectrum | Eigenpairs | Density)
+def _(result: Spectrum | Eigenpairs | Density, ax: Any = None) -> Any:
+    return draw_spectrum(spectrum_chart(result), wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: Estimate, ax: Any = None) -> Any:
+    return draw_estimate(result, wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: SharpnessSeries, ax: Any = None) -> Any:
+    return draw_sharpness(result, wording.headline(result), _axis(ax))
 
 
 def _interval(verdict: Verdict, ax: Any) -> None:

@@ -63,3 +63,46 @@ def span(layers: Sequence[str], *, most: int = 3) -> str:
     if len(layers) <= most:
         return ", ".join(name or "the model" for name in layers)
     return f"{layers[0]} ... {layers[-1]} ({len(layers)} layers)"
+
+
+def uncertain(value: float, error: float = math.nan) -> str:
+    """`value` with as many digits as its error allows, three to six: '34.47', '-0.531', '1.2e7'."""
+    value, error = float(value), float(error)
+    if not math.isfinite(value) or value == 0:
+        return "NaN" if math.isnan(value) else number(value)
+    exponent = math.floor(math.log10(abs(value)))
+    digits = 4
+    if math.isfinite(error) and error > 0:
+        digits = min(max(exponent - math.floor(math.log10(error)) + 1, 3), 6)
+    if not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def rough(error: float) -> str:
+    """An error with two significant digits: '0.0041', '120', '1.2e-7'."""
+    error = float(error)
+    if not math.isfinite(error) or error == 0:
+        return number(error)
+    if not 1e-3 <= abs(error) < 1e4:
+        return f"{error:.1e}".replace(".0e", "e").replace("e+0", "e").replace("e-0", "e-")
+    return f"{error:.2g}" if abs(error) < 100 else f"{error:.0f}"
+
+
+def sure(miss: float) -> str:
+    """The probability that is left when `miss` is taken away: '99.9 %'."""
+    if not 0 < miss < 1:
+        return percent(1 - miss)
+    return f"{100 * (1 - miss):.{max(0, math.ceil(-math.log10(100 * miss) - 1e-9))}f} %"
+
+
+def share(part: float, error: float = math.nan) -> str:
+    """'12 %', '12.3 ± 0.4 %', 'less than 0.01 %'."""
+    if math.isnan(part):
+        return "–"
+    if 0 < part < 1e-4:
+        return "less than 0.01 %"
+    if math.isfinite(error) and error > 0:
+        decimals = min(2, max(0, -math.floor(math.log10(100 * error))))
+        return f"{100 * part:.{decimals}f} ± {100 * error:.{decimals}f} %"
+    return f"{100 * part:.2g} %" if part < 0.995 else f"{100 * part:.4g} %"

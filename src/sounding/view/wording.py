@@ -12,12 +12,18 @@ from pathlib import PurePath
 import numpy as np
 
 from sounding.checkup import Checkup
+from sounding.curvature.density import Density
+from sounding.curvature.eigenpairs import Eigenpairs
+from sounding.curvature.estimate import Estimate
+from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.spectrum import Spectrum
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
+from sounding.view import wording_curvature
 from sounding.view.numbers import count, number, percent, together
 
 DECADES = "decades of "  # a unit that begins so: effect and outcomes are decimal logarithms
@@ -229,6 +235,13 @@ def _(result: Repair) -> str:
         first, last = proofs[0].verdict, proofs[-1].verdict
     before, after = together([means(first)[0], means(last)[1]])
     return f"Repaired: {quantity(last)} {before} → {after}"
+
+
+headline.register(Spectrum, wording_curvature.spectrum_headline)
+headline.register(Eigenpairs, wording_curvature.eigenpairs_headline)
+headline.register(Density, wording_curvature.density_headline)
+headline.register(Estimate, wording_curvature.estimate_headline)
+headline.register(SharpnessSeries, wording_curvature.sharpness_headline)
 
 
 def agreement(profile: Profile) -> str:

@@ -1,0 +1,95 @@
+"""The batches of an operator, cut to fit, with the weight that each has in the whole loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from sounding.curvature.setting import Subject, samples, sliced
+from sounding.objective import Batch
+from sounding.train.batches import check_batches, is_data_set
+
+SAME = 1e-3  # relative: parts that do not add up to the whole miss by far more
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A batch, or a part of one."""
+
+    batch: Batch
+    weight: float  # of its loss in the whole
+
+
+def pieces(
+    batches: Any, *, micro_batch: int | None, reduction: str, subject: Subject | None = None
+) -> list[Piece]:
+    """Batches with weights: by samples for a loss that is a mean ('mean'), one each for a 'sum'.
+
+    Args:
+        batches: A pair of tensors is one batch; anything else that can be iterated over, several.
+        micro_batch: Samples in a part, None for whole batches.
+        reduction: What the loss does over the samples of a batch.
+        subject: Where given, one batch is run whole and in parts to see that these add up.
+
+    Raises:
+        ValueError: If there is no batch, it cannot be cut, or its parts do not add up.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is {reduction!r}; it is 'mean' or 'sum', as the loss does it")
+    check_batches(batches)
+    every = [batches] if is_data_set(batches) or _is_pair(batches) else list(batches)
+    if not every:
+        raise ValueError("batches is empty; pass at least one")
+    sizes = [samples(batch) or 1 for batch in every]
+    total = sum(sizes)
+    found: list[Piece] = []
+    for batch, size in zip(every, sizes, strict=True):
+        share = size / total if reduction == "mean" else 1.0
+        parts = [batch] if micro_batch is None else _cut(batch, micro_batch)
+        for part in parts:
+            inner = (samples(part) or 1) / size if reduction == "mean" else 1.0
+            found.append(Piece(part, share * (inner if len(parts) > 1 else 1.0)))
+    if micro_batch is not None and subject is not None:
+        _check_parts(subject, every[0], _cut(every[0], micro_batch), reduction)
+    return found
+
+
+def _is_pair(batches: Any) -> bool:
+    """One batch (inputs, target) whose inputs are several tensors."""
+    return (
+        isinstance(batches, tuple | list)
+        and len(batches) == 2
+        and isinstance(batches[0], tuple | list | dict)
+        and isinstance(batches[1], torch.Tensor)
+    )
+
+
+def _cut(batch: Batch, size: int) -> list[Batch]:
+    count = samples(batch)
+    if count is None:
+        raise ValueError(
+            "micro_batch needs batches that are pairs (input, target) with the samples along the "
+            "first dimension; cut these batches yourself and pass a list of them"
+        )
+    if size < 1:
+        raise ValueError(f"micro_batch is {size}; it is a number of samples, 1 at least")
+    return [sliced(batch, i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def _check_parts(subject: Subject, whole: Batch, parts: list[Batch], reduction: str) -> None:
+    with subject.prepared(), torch.no_grad():
+        at_once = float(subject.objective(subject.model, whole))
+    count, total = samples(whole) or 1, 0.0
+    for part in parts:
+        with subject.prepared(), torch.no_grad():
+            share = (samples(part) or 1) / count if reduction == "mean" else 1.0
+            total += share * float(subject.objective(subject.model, part))
+    if abs(total - at_once) > SAME * max(abs(at_once), 1e-6):
+        raise ValueError(
+            f"the loss of the parts adds up to {total:.6g}, that of the whole batch is "
+            f"{at_once:.6g}: the samples are not independent (batch norm in training mode, "
+            "dropout), or the loss is no plain mean or sum; call model.eval(), set reduction, or "
+            "leave micro_batch out"
+        )

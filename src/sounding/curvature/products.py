@@ -1,0 +1,280 @@
+"""Products of the Hessian of one batch with vectors, four ways.
+
+*kept*: the graph of the gradient is built once and kept; a product is one backward pass through it.
+*double*: the same, built anew for every product. *forward*: forward mode over the gradient.
+*difference*: central differences of the gradient. See Pearlmutter (1994), "Fast exact
+multiplication by the Hessian", Neural Computation 6, for the first three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from sounding.curvature.setting import Subject, widened
+from sounding.objective import Batch
+
+Product = Callable[[torch.Tensor], torch.Tensor]  # (k, n) -> (k, n)
+
+METHODS = {
+    "kept": "double backward on a kept graph",
+    "double": "double backward",
+    "forward": "forward mode over the gradient",
+    "difference": "central differences of the gradient",
+}
+STEPS = (1e-8, 1e-7)  # ||step|| / ||parameters||: in double precision, too short to reach a kink
+SINGLE_STEPS = (1e-3, 3e-3)  # in single precision: near eps^(1/3), where both errors are least
+
+
+class OverBudget(Exception):
+    """A graph would take more memory than it may."""
+
+
+# -- double backward ------------------------------------------------------------------------
+
+
+def kept(subject: Subject, batch: Batch, budget: float = float("inf")) -> tuple[Product, float]:
+    """The product on a kept graph, and the bytes that the graph holds.
+
+    A product costs about two gradients and no further memory. A block of vectors goes through in
+    one batched pass where that was faster when the first one came.
+
+    Raises:
+        OverBudget: If the graph needs more than `budget` bytes.
+    """
+    with subject.prepared():
+        gradients, size = _gradient_graph(subject, batch, budget)
+    product = _Backward(subject, gradients)
+    return product, size
+
+
+def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Product:
+    """The product with the graph built anew each time: about 3.5 gradients."""
+
+    def product(block: torch.Tensor) -> torch.Tensor:
+        with subject.prepared():
+            gradients, _ = _gradient_graph(subject, batch, budget)
+            return _Backward(subject, gradients, once=True)(block)
+
+    return product
+
+
+def _gradient_graph(
+    subject: Subject, batch: Batch, budget: float
+) -> tuple[list[torch.Tensor], float]:
+    with saved_bytes(subject, budget) as held:
+        loss = subject.loss(batch)
+        gradients = torch.autograd.grad(
+            loss, subject.parameters, create_graph=True, materialize_grads=True
+        )
+    return [_strided(g) for g in gradients], held[0]
+
+
+@contextlib.contextmanager
+def saved_bytes(subject: Subject, budget: float) -> Iterator[list[float]]:
+    """Counts, in a list of one number, the bytes that graphs built inside keep alive."""
+    held = [0.0]
+    seen = {p.untyped_storage().data_ptr() for p in subject.model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout != torch.strided:
+            return tensor
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            held[0] += storage.nbytes()
+            if held[0] > budget:
+                raise OverBudget
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield held
+
+
+def _strided(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+class _Backward:
+    """One backward pass through the graph of the gradient, for each vector or for all at once."""
+
+    def __init__(
+        self, subject: Subject, gradients: list[torch.Tensor], *, once: bool = False
+    ) -> None:
+        self._subject = subject
+        self._gradients = gradients
+        self._live = [i for i, g in enumerate(gradients) if g.requires_grad]  # others are constant
+        self._once = once
+        self._batched: bool | None = None  # whether a block goes through at once; None: not tried
+
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        if not self._live:
+            return torch.zeros_like(block)
+        if len(block) == 1 or self._once:
+            return self._one_by_one(block)
+        if self._batched is None:
+            return self._try_both(block)
+        return self._at_once(block) if self._batched else self._one_by_one(block)
+
+    def _one_by_one(self, block: torch.Tensor) -> torch.Tensor:
+        last = len(block) - 1
+        rows = [self._pull(v, i < last or not self._once, False) for i, v in enumerate(block)]
+        return torch.stack(rows)
+
+    def _at_once(self, block: torch.Tensor) -> torch.Tensor:
+        return self._pull(block, True, True)
+
+    def _try_both(self, block: torch.Tensor) -> torch.Tensor:
+        start = time.perf_counter()
+        rows = self._one_by_one(block)
+        middle = time.perf_counter()
+        self._batched = False
+        with contextlib.suppress(Exception):  # not every operation can be batched
+            together = self._at_once(block)
+            faster = time.perf_counter() - middle < middle - start
+            scale = rows.abs().max()
+            limit = 100 * torch.finfo(block.dtype).eps ** 0.75 * scale
+            self._batched = faster and bool((together - rows).abs().max() <= limit)
+        return rows
+
+    def _pull(self, vectors: torch.Tensor, keep: bool, batched: bool) -> torch.Tensor:
+        parts = self._subject.layout.split(vectors)
+        pulled = torch.autograd.grad(
+            [self._gradients[i] for i in self._live],
+            self._subject.parameters,
+            [parts[i] for i in self._live],
+            retain_graph=keep,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+        ahead = vectors.shape[:-1]
+        whole = [
+            p.new_zeros(*ahead, *p.shape) if g is None else _strided(g)
+            for g, p in zip(pulled, self._subject.parameters, strict=True)
+        ]
+        return self._subject.layout.join(whole, ahead=len(ahead))
+
+
+# -- forward mode ---------------------------------------------------------------------------
+
+
+def forward(subject: Subject, batch: Batch) -> Product:
+    """Forward mode over the gradient: three to five gradients, the memory of one gradient."""
+    names = list(subject.names)
+
+    def product(block: torch.Tensor) -> torch.Tensor:
+        def gradient(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return torch.func.grad(lambda v: _loss_at(subject, v, batch))(values)
+
+        here = {n: p.detach() for n, p in subject.names.items()}
+        rows = []
+        for vector in block:
+            along = dict(zip(names, subject.layout.split(vector), strict=True))
+            with subject.prepared():
+                _, pushed = torch.func.jvp(gradient, (here,), (along,))
+            rows.append(subject.layout.join([pushed[n] for n in names]))
+        return torch.stack(rows)
+
+    return product
+
+
+def _loss_at(subject: Subject, values: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+    """The loss with other values in the place of the parameters."""
+
+    class Substituted(torch.nn.Module):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return torch.func.functional_call(subject.model, values, args, kwargs)
+
+        def __getattr__(self, name: str) -> Any:  # an Objective may ask the model for its parts
+            return getattr(subject.model, name)
+
+    return subject.objective(Substituted(), batch).reshape(())
+
+
+# -- differences ----------------------------------------------------------------------------
+
+
+def difference(subject: Subject, batch: Batch, *, step: float | None = None) -> Product:
+    """Central differences of the gradient, in double precision on a copy of the model if it can be.
+
+    Two gradients a product, in double precision; the error is about 1e-7 there. Where the model
+    cannot be copied or run in double precision its own is used, and the error is 1e-3 to 1e-2.
+    `step` is ||step|| / ||parameters||.
+    """
+    try:
+        already = subject.dtype == torch.float64
+        wide, batch_of = (subject, batch) if already else (subject.wide(), widened(batch))
+        gradient(wide, batch_of)
+    except Exception:  # a foreign model's own objections to copies or to double precision
+        wide, batch_of = subject, batch
+    if step is None:
+        step = (STEPS if wide.dtype == torch.float64 else SINGLE_STEPS)[0]
+    chosen = step
+
+    def product(block: torch.Tensor) -> torch.Tensor:
+        rows = [differenced(wide, batch_of, vector, chosen) for vector in block]
+        return torch.stack(rows).to(block.dtype)
+
+    return product
+
+
+def differenced(
+    subject: Subject,
+    batch: Batch,
+    vector: torch.Tensor,
+    step: float,
+    function: Callable[[Subject, Batch], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """The central difference along `vector`, (n,), of the gradient or another function.
+
+    `step` is the step's length as a share of the parameters'. Parameters are given back exactly.
+    """
+    function = function or gradient
+    vector = vector.to(subject.dtype)
+    length = vector.norm()
+    if not length:
+        return torch.zeros_like(vector)
+    size = torch.stack([p.detach().norm() for p in subject.parameters]).norm().clamp(min=1e-3)
+    h = float(step * size / length)
+    parts = subject.layout.split(vector)
+    with moved(subject.parameters, parts, h):
+        ahead = function(subject, batch)
+    with moved(subject.parameters, parts, -h):
+        behind = function(subject, batch)
+    return (ahead - behind) / (2 * h)
+
+
+@contextlib.contextmanager
+def moved(
+    parameters: list[torch.nn.Parameter], parts: list[torch.Tensor], by: float
+) -> Iterator[None]:
+    """The parameters moved by a multiple of `parts`; given back to the bit, their versions too."""
+    before = [p.data for p in parameters]
+    try:
+        for p, part in zip(parameters, parts, strict=True):
+            p.data = p.data + by * part.to(p.dtype)
+        yield
+    finally:
+        for p, data in zip(parameters, before, strict=True):
+            p.data = data
+
+
+def value(subject: Subject, batch: Batch) -> torch.Tensor:
+    """() the loss."""
+    with subject.prepared():
+        return subject.loss(batch).detach()
+
+
+def gradient(subject: Subject, batch: Batch) -> torch.Tensor:
+    """(n,) the gradient of the loss, by an ordinary backward pass."""
+    with subject.prepared():
+        subject.loss(batch).backward()
+        found = [
+            torch.zeros_like(p) if p.grad is None else _strided(p.grad.detach())
+            for p in subject.parameters
+        ]
+        return subject.layout.join(found)

@@ -1,0 +1,163 @@
+"""How a model is run when it is to be differentiated twice: the same function every time.
+
+Fused attention has no second derivative, so the math backend computes it. Dropout draws the same
+masks in every pass. Buffers that a pass rewrites (batch norm in training mode, spectral norm) are
+copies, so each pass starts from the same ones and the model keeps its own. Batch norm computes what
+the model's mode says: batch statistics in training mode, running ones in evaluation mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from sounding.capture.compiled import uncompiled
+from sounding.capture.keep import given_back
+from sounding.objective import Batch, Objective, check_scalar
+from sounding.train import explained
+from sounding.vectors import Layout, Pattern, trainable
+
+SLICE = 3  # samples of the batch on which a new operator is checked
+
+
+class Subject:
+    """A loss as a function of some parameters of a model, for one batch at a time."""
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, *, pattern: Pattern = None, seed: int = 0
+    ) -> None:
+        """`pattern` chooses the parameters; `seed` fixes what the passes draw."""
+        self.model = getattr(model, "_orig_mod", model)
+        self.objective = objective
+        self.pattern = pattern
+        self.seed = seed
+        self.names = trainable(self.model, pattern)
+        self.parameters = list(self.names.values())
+        self.layout = Layout(dict(self.names))
+        self.device = self.parameters[0].device
+        self.dtype = self.parameters[0].dtype
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Passes inside compute the same differentiable function; the model is given back."""
+        with (
+            given_back(self.model, *_modules(self.objective)),
+            _differentiable(self.model),
+            uncompiled(),
+        ):
+            _copy_buffers(self.model)
+            torch.manual_seed(self.seed)
+            with torch.enable_grad():
+                yield
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """() the loss with its graph; call it inside :meth:`prepared`.
+
+        Raises:
+            ValueError: If it is not one finite number that depends on a parameter.
+        """
+        with explained(self.model, batch):
+            loss = check_scalar(self.objective(self.model, batch))
+        return loss.reshape(())
+
+    def versions(self) -> tuple[int, ...]:
+        """Counts the in-place changes of the parameters, such as an optimiser's steps."""
+        return tuple(p._version for p in self.parameters)
+
+    def wide(self) -> Subject:
+        """The same in double precision, on a copy of the model.
+
+        Raises:
+            Exception: Whatever copying or converting a foreign module raises.
+        """
+        model = _copied(self.model).double()
+        objective = self.objective
+        if isinstance(getattr(objective, "loss", None), nn.Module):
+            objective = copy.copy(objective)
+            objective.loss = _copied(objective.loss).double()  # type: ignore[attr-defined]
+        return Subject(model, objective, pattern=self.pattern, seed=self.seed)
+
+
+def widened(batch: Batch) -> Batch:
+    """The batch with its real tensors in double precision."""
+
+    def convert(value: Any) -> Any:
+        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.double() if floating else value
+
+    return tree_map(convert, batch)
+
+
+def sliced(batch: Batch, first: int, last: int) -> Batch | None:
+    """Samples `first` to `last` of a pair (input, target); None where it cannot be told how."""
+    size = samples(batch)
+    if size is None:
+        return None
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.ndim and len(value) == size:
+            return value[first:last]
+        return value
+
+    return tree_map(cut, batch)
+
+
+def samples(batch: Batch) -> int | None:
+    """Samples in a pair (input, target), None where input and target do not agree on it."""
+    if not (isinstance(batch, tuple | list) and len(batch) == 2):
+        return None
+    sizes = []
+    for part in batch:
+        first = part
+        while isinstance(first, tuple | list | dict) and first:
+            first = next(iter(first.values())) if isinstance(first, dict) else first[0]
+        if not isinstance(first, torch.Tensor) or not first.ndim:
+            return None
+        sizes.append(len(first))
+    return sizes[0] if sizes[0] == sizes[1] else None
+
+
+@contextlib.contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Torch's choice of kernels is limited to those that can be differentiated twice."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(sdpa_kernel([SDPBackend.MATH]))
+            if any(isinstance(m, nn.RNNBase) for m in model.modules()):  # cuDNN's have none
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _copy_buffers(model: nn.Module) -> None:
+    """Let passes write into copies; :func:`given_back` puts the model's own buffers back."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.detach().clone()
+
+
+def _modules(objective: Objective) -> tuple[nn.Module, ...]:
+    loss = getattr(objective, "loss", None)
+    return (loss,) if isinstance(loss, nn.Module) else ()
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A deep copy; a weight that a hook computed from others (old weight norm) is copied too."""
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in part.__dict__.values():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)

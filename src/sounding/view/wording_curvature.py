@@ -1,0 +1,229 @@
+"""What results about curvature say: one sentence with the numbers in it, and what it means."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sounding.curvature.density import Density
+from sounding.curvature.eigenpairs import Eigenpairs
+from sounding.curvature.estimate import Estimate
+from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.spectrum import Spectrum
+from sounding.view.numbers import count, number, rough, share, sure, uncertain
+from sounding.view.spectrum import Chart, shares
+from sounding.view.stability import largest, limit
+
+LOUD = "NOT CONVERGED: "
+
+
+def spectrum_headline(result: Spectrum) -> str:
+    """'Largest eigenvalue 34.47 (residual 0.02), smallest -0.531 (residual 0.004); ...'."""
+    said = f"Largest eigenvalue {_first(result.largest)}, smallest {_first(result.smallest)}"
+    if result.density is not None:
+        said += f"; {_below(result.density)}"
+    return (LOUD if trouble(result) else "") + said
+
+
+def eigenpairs_headline(result: Eigenpairs) -> str:
+    """'Largest eigenvalue 34.47 (residual 0.02)', of several the first and the last."""
+    k = len(result.values)
+    loud = LOUD if trouble(result) else ""
+    if k <= 1:
+        return f"{loud}{result.which.capitalize()} eigenvalue {_first(result)}"
+    last = uncertain(result.values[-1], result.residuals[-1])
+    way = "down" if result.which == "largest" else "up"
+    return f"{loud}{k} {result.which} eigenvalues, from {_first(result)} {way} to {last}"
+
+
+def density_headline(result: Density) -> str:
+    """The shares that certainly lie below and above zero."""
+    above, _ = shares(result)["above"]
+    if math.isnan(above):
+        return "A density without any number in it"
+    said = _below(result)
+    return f"{said[0].upper()}{said[1:]}, at least {share(above)} above"
+
+
+def _below(density: Density) -> str:
+    """'at least 10 % of the density below zero'."""
+    below, _ = shares(density)["below"]
+    if math.isnan(below):
+        return "no density"
+    if below == 0:
+        return "no part of the density is certainly below zero"
+    return f"at least {share(below)} of the density below zero"
+
+
+def estimate_headline(result: Estimate) -> str:
+    """'Trace 123.4 ± 2.1'."""
+    loud = LOUD if trouble(result) else ""
+    said = f"{result.quantity[:1].upper()}{result.quantity[1:]} {uncertain(result.value, result.error)}"
+    return f"{loud}{said} ± {rough(result.error)}"
+
+
+def sharpness_headline(result: SharpnessSeries) -> str:
+    """'Sharpness 3.21 at step 0, 39.4 at step 2,000: 0.985 of the stable limit 40'."""
+    sharpest, limits = largest(result), limit(result)
+    known = np.flatnonzero(np.isfinite(sharpest))
+    if not len(known):
+        return "Sharpness is NaN throughout" if len(sharpest) else "Sharpness was not measured"
+    first, last = int(known[0]), int(known[-1])
+    said = f"Sharpness {number(sharpest[first])} at step {int(result.steps[first]):,}"
+    if last > first:
+        said += f", {number(sharpest[last])} at step {int(result.steps[last]):,}"
+    if math.isfinite(limits[last]):
+        part = number(sharpest[last] / limits[last])
+        said += f": {part} of the stable limit {number(limits[last])}"
+    return said
+
+
+def sharpness_meaning(result: SharpnessSeries) -> str:
+    """How often the limit was passed, and what happens there."""
+    sharpest, limits = largest(result), limit(result)
+    both = np.isfinite(sharpest) & np.isfinite(limits)
+    if not both.any():
+        return "The learning rate is not known, so there is no limit to compare with."
+    above = int(np.sum(sharpest[both] > limits[both]))
+    momentum = f" (1 + momentum {number(result.momentum)})" if result.momentum else ""
+    return (
+        f"The stable limit is 2{momentum} / learning rate. Sharpness was above it at {above} of "
+        f"{count(int(both.sum()), 'measurement')}. Full-batch gradient descent cannot stay above "
+        "it for long: the loss oscillates, and sharpness falls back or the training diverges."
+    )
+
+
+def _first(pairs: Eigenpairs) -> str:
+    """'34.47 (residual 0.02)'."""
+    if not len(pairs.values):
+        return "not computed"
+    value, residual = float(pairs.values[0]), float(pairs.residuals[0])
+    if math.isnan(value):
+        return "NaN"
+    return f"{uncertain(value, residual)} (residual {rough(residual)})"
+
+
+def trouble(result: Spectrum | Eigenpairs | Density | Estimate | SharpnessSeries) -> list[str]:
+    """What did not converge, a sentence each, with what to do about it."""
+    parts = {"": result}
+    if isinstance(result, Spectrum):
+        parts = {
+            "the largest eigenvalues": result.largest,
+            "the smallest eigenvalues": result.smallest,
+            "the trace": result.trace,
+        }
+    return [
+        ": ".join(word for word in (name, part.note or "ask for a looser tol") if word)
+        for name, part in parts.items()
+        if isinstance(part, Eigenpairs | Estimate) and not part.converged
+    ]
+
+
+def computed(result: Spectrum | Eigenpairs | Density | Estimate) -> str:
+    """Of what, and at what cost, in one line."""
+    matrix = result.matrix if isinstance(result, Spectrum) else ""
+    rest = [
+        f"{result.size:,} x {result.size:,}",
+        count(result.products, "matrix-vector product"),
+        f"{number(result.seconds)} s",
+    ]
+    return ", ".join([matrix, *rest] if matrix else rest)
+
+
+def meaning(result: Spectrum | Eigenpairs) -> list[str]:
+    """What the numbers mean for a training, a sentence or two each."""
+    if isinstance(result, Eigenpairs):
+        said = [_stable(result) if result.which == "largest" else _downwards(result)]
+        return [f"If this is the Hessian of a loss, {sentence}" for sentence in said if sentence]
+    said = [s for s in (_stable(result.largest), _downwards(result.smallest)) if s]
+    if result.matrix.lower().startswith("hessian"):
+        said = [sentence[0].upper() + sentence[1:] for sentence in said]
+    else:
+        said = [f"If this is the Hessian of a loss, {sentence}" for sentence in said]
+    if result.density is not None:
+        said += signs(result.density)
+    return said
+
+
+def signs(density: Density) -> list[str]:
+    """What the density says about signs, and what it cannot say."""
+    found = shares(density)
+    (below, below_error), (above, above_error) = found["below"], found["above"]
+    if math.isnan(below):
+        return []
+    rest = max(0.0, 1 - below - above)
+    return [
+        f"At least {share(below, below_error)} of the eigenvalues are below zero and at least "
+        f"{share(above, above_error)} above it. The other {share(rest)} are too near zero for "
+        f"{density.degree} Lanczos steps to tell their sign: flat directions, mostly."
+    ]
+
+
+def _stable(pairs: Eigenpairs) -> str:
+    """What the largest eigenvalue allows plain gradient descent."""
+    value = float(pairs.values[0]) if len(pairs.values) else math.nan
+    if math.isnan(value):
+        return ""
+    if value <= 0:
+        return "the loss curves upwards along no direction that was found."
+    return (
+        f"plain gradient descent is stable only below a learning rate of "
+        f"2 / {uncertain(value, pairs.residuals[0])} = {number(2 / value)}; above it, steps along "
+        "the sharpest direction overshoot farther each time."
+    )
+
+
+def _downwards(pairs: Eigenpairs) -> str:
+    """What the smallest eigenvalue says about a minimum, and how sure that is."""
+    value = float(pairs.values[0]) if len(pairs.values) else math.nan
+    if math.isnan(value):
+        return ""
+    residual = float(pairs.residuals[0])
+    if value + residual < 0:
+        return (
+            "this point is not a minimum: along the direction of the smallest eigenvalue the loss "
+            f"curves downwards, by {uncertain(value, residual)} to within {rough(residual)}."
+        )
+    if value < 0:
+        return (
+            f"a negative eigenvalue is not certain, as {uncertain(value, residual)} is less than "
+            f"its residual {rough(residual)}; a smaller tol would decide."
+        )
+    if math.isfinite(pairs.bound):
+        return (
+            f"no negative eigenvalue was found, and with probability {sure(pairs.miss)} none lies "
+            f"below {number(min(pairs.bound, value))}. A minimum needs a gradient of zero as well."
+        )
+    return "no negative eigenvalue was found."
+
+
+def beyond(pairs: Eigenpairs) -> str:
+    """'largest 34.47, nothing above 34.5 (99.9 %)'."""
+    if not len(pairs.values) or math.isnan(float(pairs.values[0])):
+        return f"{pairs.which}: NaN" if len(pairs.values) else f"{pairs.which}: not computed"
+    said = f"{pairs.which} {uncertain(pairs.values[0], pairs.residuals[0])}"
+    if not math.isfinite(pairs.bound):
+        return said
+    side = "above" if pairs.which == "largest" else "below"
+    return f"{said}, nothing {side} {uncertain(pairs.bound, pairs.residuals[0])} ({sure(pairs.miss)})"
+
+
+def bulk(chart: Chart) -> str:
+    """Where the bulk ends, and how many of the eigenvalues found lie outside; '' without one."""
+    if chart.bulk is None:
+        return ""
+    low, high = map(number, chart.bulk)
+    said = f"bulk from {low} to {high}"
+    outside = [stick for stick in chart.sticks() if stick.outlier]
+    if not chart.ends:
+        return said
+    every = len(outside) == len(chart.sticks()) and len(outside) > 0
+    return f"{said}, {'at least ' if every else ''}{count(len(outside), 'outlier')}"
+
+
+def scale(chart: Chart) -> str:
+    """How the axis of eigenvalues is to be read; '' where it is linear."""
+    if not chart.scale.bend:
+        return ""
+    return f"linear within ±{number(chart.scale.bend)}, logarithmic beyond"
