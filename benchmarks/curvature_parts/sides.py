@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from curvature_parts.nets import Problem
 from curvature_parts.truth import Measure, Product
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 PEERS = Path(__file__).resolve().parents[2] / ".venv" / "peers"
 sys.path.append(str(PEERS))  # behind .venv: torch, numpy and scipy are ours
@@ -54,6 +55,7 @@ class Counted:
         self.calls = 0
 
     def __call__(self, *given: Any) -> Any:
+        """The product."""
         self.calls += 1
         return self.product(*given)
 
@@ -146,7 +148,7 @@ class Eigenthings:
         self._matrix = LambdaOperator(self._counted, problem.size)
 
     def extreme(self, k: int, which: str, seed: int, **setting: Any) -> Answer:
-        """By Lanczos; `power` takes power iteration, which can start from a vector."""
+        """By Lanczos."""
         from hessian_eigenthings.algorithms import lanczos
 
         short = {"largest": "LA", "smallest": "SA"}[which]
@@ -186,7 +188,9 @@ class Eigenthings:
 
         before = self._counted.calls
         with differentiable():
-            found = spectral_density(self._matrix, seed=1000 * seed, num_grid_points=1000, **setting)
+            found = spectral_density(
+                self._matrix, seed=1000 * seed, num_grid_points=1000, **setting
+            )
         nodes, weights = found.raw_eigenvalues, found.raw_weights
         measure = nodes.numpy().ravel(), weights.numpy().ravel() / len(weights)
         return Answer(np.array([]), self._counted.calls - before, measure=measure)
@@ -200,19 +204,24 @@ class Curvlinops:
 
     name = "curvlinops + eigsh"
 
-    def __init__(self, problem: Problem, search: Product | None = None) -> None:
+    def __init__(self, problem: Problem, search: Product | None = None, **made: Any) -> None:
         from curvlinops import HessianLinearOperator
 
+        made.setdefault("check_deterministic", search is None)
         with differentiable():
             self._matrix: Any = HessianLinearOperator(
                 problem.model,
                 problem.loss,
                 problem.parameters,
                 [problem.batch],
-                check_deterministic=search is None,
+                **made,
             )
         product = self._matrix.__matmul__ if search is None else search
         self._columns = Columns(product, problem.size)
+
+    def followed(self, start: torch.Tensor, seed: int, **setting: Any) -> Answer:
+        """The largest, from a vector."""
+        return self.extreme(1, "largest", seed, start=start, **setting)
 
     def extreme(
         self, k: int, which: str, seed: int, start: torch.Tensor | None = None, **setting: Any
@@ -283,4 +292,52 @@ class Columns:
         return found[0] if other.ndim == 1 else torch.stack(found, dim=1)
 
 
-SIDES = (PyHessian, Eigenthings, Curvlinops)
+# -- Sounding ---------------------------------------------------------------------------------
+
+
+class Sounding:
+    """This package, as its users call it."""
+
+    name = "Sounding"
+
+    def __init__(self, problem: Problem, search: Product | None = None, **made: Any) -> None:
+        from sounding.curvature.hessian import hessian
+        from sounding.curvature.operator import Operator
+
+        if search is None:
+            self._matrix = hessian(problem.model, problem.loss, problem.batch, **made)
+        else:
+            self._matrix = Operator(
+                lambda block: torch.stack([search(row) for row in block]), problem.size
+            )
+
+    def extreme(self, k: int, which: str, seed: int, **setting: Any) -> Answer:
+        """With residuals, and a bound on what may have been missed."""
+        from sounding.curvature.eigenpairs import eigenpairs
+
+        found = eigenpairs(self._matrix, k, which=which, seed=seed, **setting)
+        vector = None if found.vectors is None else found.vectors[0]
+        return Answer(found.values, found.products, found.converged, vector=vector)
+
+    def followed(self, start: torch.Tensor, seed: int, **setting: Any) -> Answer:
+        """The largest, from a vector."""
+        return self.extreme(1, "largest", seed, start=start[None], **setting)
+
+    def trace(self, seed: int, **setting: Any) -> Answer:
+        """With its standard error."""
+        from sounding.curvature.trace import trace
+
+        found = trace(self._matrix, seed=seed, **setting)
+        return Answer(np.array([found.value]), found.products, found.converged)
+
+    def density(self, seed: int, **setting: Any) -> Answer:
+        """Its nodes and weights."""
+        from sounding.curvature.density import density
+
+        found = density(self._matrix, seed=seed, **setting)
+        there = np.isfinite(found.nodes) & np.isfinite(found.weights)
+        measure = found.nodes[there], found.weights[there] / len(found.weights)
+        return Answer(np.array([]), found.products, measure=measure)
+
+
+SIDES = (Sounding, PyHessian, Eigenthings, Curvlinops)

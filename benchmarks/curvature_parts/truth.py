@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+
 from curvature_parts.nets import Problem
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # (n,) -> (n,)
@@ -48,6 +49,7 @@ class Remembered:
         self.calls = 0
 
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
+        """The product, a copy of it."""
         self.calls += 1
         vector = vector.detach().float().contiguous()
         key = hashlib.blake2b(vector.numpy().data, digest_size=16).digest()

@@ -469,6 +469,17 @@ def inverse(h):
     return torch.cat([torch.linalg.inv(matrix).flatten(1), norms], dim=1)
 
 
+def too_long_in_the_end():
+    """Only the last of twelve samples uses the rows that a pass shortens."""
+    table = nn.Embedding(TOKENS, 3, max_norm=0.5)
+    with torch.no_grad():
+        table.weight[:3] *= 0.1
+    rows = torch.randint(0, 3, (2 * SAMPLES, 3))
+    rows[-1] = torch.tensor([3, 4, 3])
+    names = ("middle", "Embedding")
+    return Case(Words(table), F.cross_entropy, (rows, torch.cat([classes(), classes()])), names)
+
+
 def hooked():
     """A gradient that is doubled on its way into one weight: no longer that of the loss."""
     case = between((4,), nn.Linear(4, 3), "hook")
@@ -491,6 +502,20 @@ def frozen():
 def at_a_kink():
     """A sample of zeros and biases of zero: some units of the ReLU stand exactly on the kink."""
     case = between((4,), nn.ReLU())
+    nn.init.zeros_(case.model.before.bias)
+    case.batch[0][0] = 0
+    return case
+
+
+def beside_float32():
+    """A layer of which double backward is wrong, and another that hides it behind rounding."""
+    norm = NORMS.weight_norm(nn.Linear(4, 4))
+    return between(VECTOR, nn.Sequential(norm, UpcastNorm()))
+
+
+def normed_at_a_kink():
+    """A layer of which double backward is wrong, and units that stand exactly on the kink."""
+    case = between((4,), nn.Sequential(nn.ReLU(), NORMS.weight_norm(nn.Linear(4, 4))))
     nn.init.zeros_(case.model.before.bias)
     case.batch[0][0] = 0
     return case
@@ -531,6 +556,21 @@ class OwnTarget(nn.Module):
 
 def in_float32_or_more(output, target):
     return F.cross_entropy(output.to(torch.promote_types(output.dtype, torch.float32)), target)
+
+
+class DoubledGradient(nn.Module):
+    """Twice the gradient that it should have: symmetric, consistent, and not the loss's."""
+
+    def forward(self, output, target):
+        loss = F.cross_entropy(output, target)
+        if loss.requires_grad:
+            loss.register_hook(lambda gradient: 2 * gradient)
+        return loss
+
+
+class TranscriptionInFloat32(Transcription):
+    def forward(self, output, target):
+        return super().forward(output.float(), target)
 
 
 def divergence(output, target):
@@ -588,6 +628,7 @@ CATALOGUE: dict[str, Callable[[], Case]] = {
     "LocalResponseNorm": lambda: between((3, 2, 2), nn.LocalResponseNorm(2, alpha=1.0)),
     "Embedding": lambda: tokens(nn.Embedding(TOKENS, 3)),
     "Embedding max_norm, active": lambda: tokens(nn.Embedding(TOKENS, 3, max_norm=0.5)),
+    "Embedding max_norm, active for the last sample": too_long_in_the_end,
     "Embedding max_norm, inactive": lambda: tokens(nn.Embedding(TOKENS, 3, max_norm=100.0)),
     "Embedding sparse": lambda: tokens(nn.Embedding(TOKENS, 3, sparse=True)),
     "EmbeddingBag mean": lambda: tokens(nn.EmbeddingBag(TOKENS, 3, mode="mean")),
@@ -629,6 +670,8 @@ CATALOGUE: dict[str, Callable[[], Case]] = {
     "Bilinear": lambda: between(VECTOR, WithItself(nn.Bilinear(4, 4, 2))),
     "weight_norm": lambda: between(VECTOR, NORMS.weight_norm(nn.Linear(4, 3))),
     "weight_norm, old": lambda: between(VECTOR, old(nn.utils.weight_norm, nn.Linear(4, 3))),
+    "weight_norm beside float32": beside_float32,
+    "weight_norm on a kink": normed_at_a_kink,
     "spectral_norm train": lambda: between(VECTOR, NORMS.spectral_norm(nn.Linear(4, 3))),
     "spectral_norm eval": lambda: evaluated(between(VECTOR, NORMS.spectral_norm(nn.Linear(4, 3)))),
     "spectral_norm train, old": lambda: between(VECTOR, nn.utils.spectral_norm(nn.Linear(4, 3))),
@@ -687,6 +730,9 @@ CATALOGUE: dict[str, Callable[[], Case]] = {
     "gradient penalty": lambda: Case(mlp(), Objective(penalised), {"x": numbers(), "y": classes()}),
     "BCEWithLogits": lambda: under(nn.BCEWithLogitsLoss(), torch.rand(SAMPLES, CLASSES)),
     "CTC": lambda: under(Transcription(), torch.randint(1, 3, (SAMPLES, 2)), outputs=12),
+    "CTC in float32": lambda: under(
+        TranscriptionInFloat32(), torch.randint(1, 3, (SAMPLES, 2)), outputs=12
+    ),
     "label smoothing": lambda: under(smoothed, classes()),
     "KLDiv": lambda: under(divergence, torch.rand(SAMPLES, CLASSES).softmax(-1)),
     "Huber": lambda: under(nn.HuberLoss(delta=0.7), torch.randn(SAMPLES, CLASSES)),
@@ -694,17 +740,22 @@ CATALOGUE: dict[str, Callable[[], Case]] = {
         negative_log_likelihood, torch.tensor([0, -100, 2, 1, -100, 0])
     ),
     "contrast within the batch": lambda: under(Contrast(), torch.tensor([1, 0, 3, 2, 5, 4])),
+    "gradient doubled by the loss": lambda: under(DoubledGradient(), classes()),
     "own output as target": lambda: under(OwnTarget(), torch.randn(SAMPLES)),
 }
 
 
-# One cannot, the other's first pass would shorten the rows that are too long.
-NO_FIRST_PASS = ("Function without backward", "Embedding max_norm, active")
+# One cannot; in the others it would shorten the rows that are too long.
+NO_FIRST_PASS = (
+    "Function without backward",
+    "Embedding max_norm, active",
+    "Embedding max_norm, active for the last sample",
+)
 
 
 def build(name: str) -> Case:
     """The case of this name, the same every time; its gradients are those of a first pass."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
         torch.manual_seed(0)
         case = CATALOGUE[name]()
         if name not in NO_FIRST_PASS:

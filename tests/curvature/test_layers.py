@@ -13,7 +13,9 @@ import dataclasses
 import functools
 import importlib.util
 import math
+import os
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +41,7 @@ layers = _load()
 # tests below measure that this is so, of these and of no others.
 MAY_BE_REFUSED = (
     "Embedding max_norm, active",
+    "Embedding max_norm, active for the last sample",
     "spectral_norm train",
     "spectral_norm train, old",
     "Function without backward",
@@ -50,45 +53,39 @@ MAY_BE_REFUSED = (
     "fake quantisation",
     "hook on a gradient",
     "hook on a layer's gradient",
+    "gradient doubled by the loss",
     "own output as target",
 )
 SEED = 7  # of the noise inside the networks
 EXACT = 1e-4  # relative, Frobenius: a few hundred roundings in float32
 DIFFERENCES = 2e-3  # where the operator takes differences itself
-COARSER = {"autocast bf16": 2e-2, "bfloat16 model": 2e-2}  # rounding 4e-3
+COARSER = {
+    "autocast bf16": 2e-2,  # rounding 4e-3
+    "bfloat16 model": 2e-2,
+    "weight_norm beside float32": 1e-2,
+    "CTC in float32": 1e-2,  # differences of a float32 gradient, even in a copy in double precision
+}
 
 
 # -- the reference ------------------------------------------------------------------------------
 
-STEP = 2e-7  # rounding: 1e-16 / 2e-7 of the gradient; a kink is hardly ever this near
+STEP = 2e-7  # rounding: 1e-16 / 2e-7 of the gradient; error of the formula: 1e-14; few kinks
+AGREE = 1e-5  # differences ahead and behind, relative to the typical column
 STEP_OF_LOSS = 1e-5
-AGREE = 1e-5  # of a column at two step sizes, relative to the typical column
 SAME_SLOPE = 1e-7  # of the loss and the gradient, relative
-UNDECIDED = {"exactly on a kink": 4}  # columns where there is no second derivative; else none
+UNDECIDED = {"exactly on a kink": 4, "weight_norm on a kink": 4}  # columns without an answer
 
 
-@dataclasses.dataclass(frozen=True)
-class Precision:
-    step: float
-    step_of_loss: float
-    agree: float
-    same_slope: float
-
-
-DOUBLE = Precision(STEP, STEP_OF_LOSS, AGREE, SAME_SLOPE)
-# Something inside rounds to float32, by 6e-8, so steps are long and the error of the formula, h^4,
-# is as large as that of rounding; there is no kink.
-SINGLE_INSIDE = Precision(3e-2, 1e-2, 3e-3, 1e-4)
-
-
-class Float32Draws(TorchFunctionMode):
-    """What is drawn in float64 are the numbers that float32 would be given."""
+class AllInDouble(TorchFunctionMode):
+    """What a layer casts to float32 stays as it is; it draws the numbers that float32 would get."""
 
     def __torch_function__(self, function, types, arguments=(), named=None):
         named = dict(named or {})
+        if function is torch.Tensor.float:
+            return arguments[0].double()
         if function is torch.randn_like:
-            return function(arguments[0].float()).double()
-        if function is torch.rand and named.get("dtype") is torch.float64:
+            return function(arguments[0].to(torch.float32)).double()
+        if function is torch.rand:
             return function(*arguments, **named | {"dtype": torch.float32}).double()
         return function(*arguments, **named)
 
@@ -102,12 +99,16 @@ def _double(thing):
 
 
 @contextlib.contextmanager
-def plain_attention():
-    """No fused kernels; the global generator is given back."""
+def plain():
+    """Neither fused attention nor compiled code; the global generator is given back."""
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel([SDPBackend.MATH]), torch.random.fork_rng(devices=[]):
+        with (
+            sdpa_kernel([SDPBackend.MATH]),
+            torch.compiler.set_stance("force_eager"),
+            torch.random.fork_rng(devices=[]),
+        ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was)
@@ -124,7 +125,14 @@ class Field:
         self.sizes = [p.numel() for p in self.parameters]
         self.buffers = [(b, b.clone()) for b in self.model.buffers()]
         self.start = torch.cat([p.detach().flatten() for p in self.parameters])
-        self.precision = SINGLE_INSIDE if name == "RMSNorm in float32" else DOUBLE
+        special = name in (
+            "DropPath",
+            "reparametrisation",
+            "RMSNorm in float32",
+            "CTC in float32",
+            "weight_norm beside float32",
+        )
+        self.mode = AllInDouble if special else contextlib.nullcontext  # it is slow
 
     def loss(self, flat):
         """The loss with its graph, everything but the parameters as it was at first."""
@@ -134,7 +142,7 @@ class Field:
                 buffer.copy_(value)
             for p, part in zip(self.parameters, flat.split(self.sizes), strict=True):
                 p.copy_(part.view_as(p))
-        with Float32Draws():
+        with self.mode():
             return self.objective(self.model, self.batch)
 
     def gradient(self, flat):
@@ -172,7 +180,7 @@ class Reference:
         """The same, from four random combinations of rows."""
         generator = torch.Generator().manual_seed(0)
         v = torch.randn(4, len(self.jacobian), generator=generator, dtype=torch.float64)
-        with plain_attention():
+        with plain():
             found = self.field.double_backward(v)
         return _relative(found[:, self.decided], (v @ self.jacobian)[:, self.decided])
 
@@ -181,28 +189,31 @@ def _relative(found, there):
     return float((found - there).norm() / there.norm())
 
 
-def _column(field, i, step):
-    """A column of the Jacobian, and by how much two step sizes disagree."""
+def _column(field, gradient, i, step):
+    """A column of the Jacobian, and by how much two differences disagree.
 
-    def central(h):
-        shift = torch.zeros_like(field.start)
-        shift[i] = h
-        return (field.gradient(field.start + shift) - field.gradient(field.start - shift)) / (2 * h)
+    One ahead, one behind by half as much, so that kinks show; the slope in the middle of the
+    parabola through all three is right but for step^2.
+    """
 
-    wide, narrow = central(step), central(step / 2)
-    return (4 * narrow - wide) / 3, (wide - narrow).norm()  # Richardson: the error is h^4
+    def difference(h):
+        shifted = field.start.clone()
+        shifted[i] += h
+        return (field.gradient(shifted) - gradient) / h
+
+    ahead, behind = difference(step), difference(-step / 2)
+    return (ahead + 2 * behind) / 3, (ahead - behind).norm()
 
 
 def _slopes_agree(field, gradient, decided):
     """Along three directions, the slope of the loss and that which the gradient gives."""
-    generator, precision = torch.Generator().manual_seed(0), field.precision
+    generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         d = torch.randn(len(field.start), generator=generator, dtype=torch.float64) * decided
-        shift = precision.step_of_loss * d / d.norm()
-        steps = [field.loss(field.start + factor * shift).item() for factor in (1, -1, 0.5, -0.5)]
-        wide, narrow = steps[0] - steps[1], 2 * (steps[2] - steps[3])
-        slope = (4 * narrow - wide) / 3 / (2 * precision.step_of_loss)
-        if abs(slope - (gradient @ d / d.norm()).item()) > precision.same_slope * gradient.norm():
+        shift = STEP_OF_LOSS * d / d.norm()
+        ends = [field.loss(field.start + s * shift).item() for s in (2, 1, -1, -2)]
+        slope = (8 * (ends[1] - ends[2]) - (ends[0] - ends[3])) / (12 * STEP_OF_LOSS)
+        if abs(slope - (gradient @ d / d.norm()).item()) > SAME_SLOPE * gradient.norm():
             return False
     return True
 
@@ -210,44 +221,45 @@ def _slopes_agree(field, gradient, decided):
 @functools.cache
 def reference(name):
     """By differences of first derivatives; None where there is none."""
-    with plain_attention():
+    with plain():
         field = Field(name)
         try:
             gradient = field.gradient(field.start)
         except NotImplementedError:
             return None
-        step, agree = field.precision.step, field.precision.agree
-        columns, doubts = zip(
-            *(_column(field, i, step) for i in range(len(field.start))), strict=True
-        )
+        each = [_column(field, gradient, i, STEP) for i in range(len(field.start))]
+        columns, doubts = zip(*each, strict=True)
         columns, doubts = torch.stack(columns, dim=1), torch.stack(doubts)
-        limit = agree * columns.norm(dim=0).median().clamp(min=1e-3)
+        limit = AGREE * columns.norm(dim=0).median().clamp(min=1e-3)
         for i in (doubts > limit).nonzero().flatten().tolist():
-            columns[:, i], doubts[i] = _column(field, i, step / 30)
+            columns[:, i], doubts[i] = _column(field, gradient, i, STEP / 30)
         decided = doubts <= limit
         block = columns[decided][:, decided]
-        symmetric = (block - block.T).norm() <= 3 * agree * block.norm()
+        symmetric = (block - block.T).norm() <= AGREE * block.norm()
         slopes = _slopes_agree(field, gradient, decided)
         return Reference(field, columns, decided, bool(symmetric) and slopes)
 
 
-def agrees_with_the_loss(field, matrix):
-    """Whether v'Hv is the loss's own second difference, along eight directions."""
-    generator, step = torch.Generator().manual_seed(0), 1e-3
-    with plain_attention():
-        here = field.loss(field.start).item()
-        for _ in range(8):
-            d = torch.randn(len(field.start), generator=generator, dtype=torch.float64)
-            d *= step / d.norm()
-            second = sum(field.loss(field.start + s * d).item() for s in (1, -1)) - 2 * here
-            if abs(second - d @ matrix.double() @ d) > 1e-3 * step**2 * matrix.norm():
-                return False
-    return True
+def hessian_of_the_loss(field):
+    """(n, n) second differences of the loss alone; error 1e-6, but n^2 passes."""
+    step, size = 1e-3, len(field.start)
+    units = step * torch.eye(size, dtype=torch.float64)
+    found = torch.zeros(size, size, dtype=torch.float64)
+    with plain(), torch.no_grad():
+        for i in range(size):
+            for j in range(i + 1):
+                corners = [
+                    s * t * field.loss(field.start + s * units[i] + t * units[j]).item()
+                    for s in (1, -1)
+                    for t in (1, -1)
+                ]
+                found[i, j] = found[j, i] = sum(corners) / (4 * step**2)
+    return found
 
 
 # -- the reference on its own -------------------------------------------------------------------
 
-# Where torch's double backward is wrong or missing (torch 2.13, attention's fused kernels left out).
+# Where torch's double backward is wrong or missing (torch 2.13, without fused attention kernels).
 # Of the first it will always be wrong: it cannot see their second derivatives.
 WRONG_FOR_EVER = ("Function, slope kept", "Function, once differentiable", "detach")
 NOT_RIGHT_NOW = (
@@ -255,6 +267,8 @@ NOT_RIGHT_NOW = (
     *MAY_BE_REFUSED,
     "weight_norm",
     "weight_norm, old",
+    "weight_norm beside float32",
+    "weight_norm on a kink",
     "Function, backward in numpy",
     "EmbeddingBag mean",
     "EmbeddingBag sum",
@@ -262,11 +276,17 @@ NOT_RIGHT_NOW = (
     "cdist",
     "cdist p=1",
     "CTC",
+    "CTC in float32",
     "checkpoint reentrant",
 )
 
 
-@pytest.mark.parametrize("name", layers.CATALOGUE)
+@pytest.fixture(scope="module", params=layers.CATALOGUE)
+def name(request):
+    """Of a module, so that the tests of one row follow one another and share its reference."""
+    return request.param
+
+
 def test_the_reference_is_decided_and_agrees_with_double_backward_where_that_is_right(name):
     found = reference(name)
     if found is None:
@@ -275,13 +295,12 @@ def test_the_reference_is_decided_and_agrees_with_double_backward_where_that_is_
     assert (~found.decided).sum() == UNDECIDED.get(name, 0), "THE REFERENCE CANNOT DECIDE THIS ROW"
     assert found.is_gradient == (name not in MAY_BE_REFUSED)
     if name not in NOT_RIGHT_NOW:
-        limit = 1e-7 if found.field.precision is DOUBLE else 1e-3
-        assert found.deviation_of_double_backward() < limit
+        assert found.deviation_of_double_backward() < 1e-7
 
 
-@pytest.mark.parametrize("name", WRONG_FOR_EVER)
-def test_the_reference_sees_what_double_backward_does_not(name):
-    assert reference(name).deviation_of_double_backward() > 0.1
+@pytest.mark.parametrize("wrong", WRONG_FOR_EVER)
+def test_the_reference_sees_what_double_backward_does_not(wrong):
+    assert reference(wrong).deviation_of_double_backward() > 0.1
 
 
 # -- the operator -------------------------------------------------------------------------------
@@ -316,44 +335,58 @@ ADVICE = r"\b(call|freeze|leave|move|pass|replace|take|use)\b"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    kind: str  # 'right', 'refused', 'WRONG'
+    kind: str  # 'right', 'refused', 'crashed', 'WRONG'
     words: str  # how the products are made, or the error
     deviation: float = math.nan
+    changed: tuple[str, ...] = ()  # what was not given back
+    warned: tuple[str, ...] = ()
+
+
+DONE = []  # rows that this process has looked at
 
 
 @functools.cache
 def outcome(name):
-    """What the operator is, and that it left no trace."""
+    """What becomes of a row."""
+    DONE.append(name)
     case = layers.build(name)
     before = _state(case.model)
-    try:
-        batches = [case.batch] if isinstance(case.batch, dict) else case.batch
-        operator = hessian(case.model, case.loss, batches, seed=SEED)
-        matrix = operator.to_dense()
-    except ValueError as error:
-        assert _state(case.model) == before
-        return Outcome("refused", str(error))
-    assert _state(case.model) == before
-    return _compared(name, operator, matrix)
+    batches = [case.batch] if isinstance(case.batch, dict) else case.batch
+    with warnings.catch_warnings(record=True) as warned:  # as errors they would change the course
+        warnings.simplefilter("always")
+        try:
+            operator = hessian(case.model, case.loss, batches, seed=SEED)
+            found = _compared(name, operator, operator.to_dense())
+        except ValueError as error:
+            found = Outcome("refused", str(error))
+        except Exception as error:
+            found = Outcome("crashed", repr(error))
+    after = _state(case.model)
+    return dataclasses.replace(
+        found,
+        changed=tuple(part for part in before if after[part] != before[part]),
+        warned=tuple(str(one.message) for one in warned),
+    )
 
 
 def _compared(name, operator, matrix):
     known = reference(name)
     if known is None:
         return Outcome("WRONG", "an operator, but there is no first derivative")
-    if not known.is_gradient:
-        right = agrees_with_the_loss(known.field, matrix)
-        return Outcome("right" if right else "WRONG", operator.method)
     limit = DIFFERENCES if "differences" in operator.method else EXACT
-    deviation = known.deviation(matrix)
+    if known.is_gradient:
+        deviation = known.deviation(matrix)
+    else:
+        deviation = _relative(matrix.double(), hessian_of_the_loss(known.field))
     right = deviation <= COARSER.get(name, limit)
     return Outcome("right" if right else "WRONG", operator.method, deviation)
 
 
-@pytest.mark.parametrize("name", layers.CATALOGUE)
 def test_the_hessian_is_right_or_an_error_names_the_layer_and_what_to_do(name):
     found = outcome(name)
-    assert found.kind != "WRONG", found
+    assert found.kind in ("right", "refused"), found
+    assert found.changed == (), found
+    assert found.warned == (), found
     if found.kind == "refused":
         assert name in MAY_BE_REFUSED, found.words
         assert any(word in found.words for word in layers.build(name).names), found.words
@@ -361,12 +394,12 @@ def test_the_hessian_is_right_or_an_error_names_the_layer_and_what_to_do(name):
 
 
 def test_silently_wrong_none():
-    """The table that the documentation shows; run with -s to see it."""
-    found = {name: outcome(name) for name in layers.CATALOGUE}
+    """The counts over all rows, or over those of this process where there are several; -s shows."""
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    found = {row: outcome(row) for row in (DONE if several else layers.CATALOGUE)}
     counts = Counter(one.kind for one in found.values())
-    for name, one in found.items():
-        print(f"{name:40s} {one.kind:8s} {one.deviation:8.1e} {one.words[:90]}")  # noqa: T201
-    print(f"{len(found)} rows: {dict(counts)}; silently wrong: {counts['WRONG']}")  # noqa: T201
-    assert counts["WRONG"] == 0
-    assert counts["refused"] <= len(MAY_BE_REFUSED)
-    assert counts["right"] + counts["refused"] == len(layers.CATALOGUE)
+    for row, one in found.items():
+        print(f"{row:40s} {one.kind:8s} {one.deviation:8.1e} {one.words[:90]}")  # noqa: T201
+    print(f"{len(found)} rows {dict(counts)}, silently wrong {counts['WRONG']}")  # noqa: T201
+    assert counts["WRONG"] == counts["crashed"] == 0
+    assert {row for row, one in found.items() if one.kind == "refused"} <= set(MAY_BE_REFUSED)

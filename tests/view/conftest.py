@@ -1,4 +1,4 @@
-"""The synthetic results, as two modules that the view's tests share."""
+"""The synthetic results, as modules that the view's tests share."""
 
 import importlib.util
 from pathlib import Path
@@ -16,16 +16,10 @@ def _load(name):
 
 
 EXAMPLES = _load("examples")
-CURVATURE = _load("curvature_examples")
+EXAMPLES.curvature = _load("curvature_examples")
 
 
 @pytest.fixture(scope="session")
 def examples():
-    """Functions that make results: `examples.sick()`, `examples.repair()`, ..."""
+    """Functions that make results: `examples.sick()`, `examples.curvature.spectrum()`, ..."""
     return EXAMPLES
-
-
-@pytest.fixture(scope="session")
-def curvature():
-    """Functions that make results about curvature: `curvature.spectrum()`, ..."""
-    return CURVATURE

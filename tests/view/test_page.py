@@ -7,6 +7,7 @@ import html as entities
 import itertools
 import json
 import math
+import operator
 import re
 from html.parser import HTMLParser
 
@@ -29,6 +30,18 @@ KINDS = {
     "study": ["he-2015-depth", "-8.7", "-8.73", "-22.6", "within 0.09 decades", "62"],
     "readings": ["2.71e-12", "needed"],
     "profile": ["-8.73", "0.12"],
+    "curvature.spectrum": ["34.47 (residual 0.021)", "-0.531", "at least 9.4 %", "2 / 34.47 = 0.058",
+                           "not a minimum", "log scale", "nothing above 34.50 (99.9 %)", "Trace 364",
+                           "ReLU has no second derivative", "at least 5 outliers", "1.2e-5"],
+    "curvature.not_converged": ["NOT CONVERGED", "Not converged", "raise most=", "is not certain"],
+    "curvature.eigenpairs": ["5 largest eigenvalues", "13.400", "0.0083"],
+    "curvature.density": ["At least 9.4 % of the density below zero", "6 random starts of 60 steps"],
+    "curvature.trace": ["Trace 364 ± 4.6", "1.3 % of the value, where 2 % was asked for"],
+    "curvature.sharpness": ["0.802 of the stable limit 80", "5 of them certified", "followed", "1,950"],
+    "curvature.layers": ["10.7 (blocks.0.attention.in)", "7.71", "blocks.3.mlp.out"],
+    "curvature.huge": ["1.0000e6", "logarithmic beyond"],
+    "curvature.not_a_number": ["NaN", "the products are not finite"],
+    "curvature.empty_series": ["Sharpness was not measured"],
 }  # fmt: skip
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -65,7 +78,7 @@ class Document(HTMLParser):
 
 
 def _result(examples, kind):
-    return getattr(examples, kind)()
+    return operator.attrgetter(kind)(examples)()
 
 
 @pytest.mark.parametrize(("kind", "numbers"), KINDS.items())
@@ -145,6 +158,15 @@ def test_hostile_names_stay_text(examples):
     assert examples.HOSTILE in Document(page(result)).text
 
 
+def test_hostile_words_of_a_spectrum_stay_text(examples):
+    result = examples.curvature.hostile()
+    for text in (page(result), html(result)):
+        assert "<img" not in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert "</script><img src=x onerror=1>" in Document(page(result)).text
+
+
 def test_the_cursor_data_is_json_that_cannot_end_its_element(examples):
     text = page(examples.hostile())
     data = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)[1]
@@ -160,8 +182,9 @@ def test_the_same_result_gives_the_same_bytes(examples, kind):
     assert html(_result(examples, kind)) == html(_result(examples, kind))
 
 
-def test_a_saved_and_loaded_result_gives_the_same_page(examples):
-    result = examples.repair()
+@pytest.mark.parametrize("kind", ["repair", *(k for k in KINDS if k.startswith("curvature."))])
+def test_a_saved_and_loaded_result_gives_the_same_page(examples, kind):
+    result = _result(examples, kind)
     loaded = type(result).from_dict(json.loads(json.dumps(result.to_dict())))
     assert page(loaded) == page(result)
 

@@ -4,14 +4,18 @@ Nothing is loaded, nothing overflows, everything is reached by keyboard, all tex
 both colour schemes, at desktop and at phone width.
 """
 
+import itertools
 import json
+import operator
 
 import pytest
 
 from sounding.view import html, report
 
 LOOKS = [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")]
-KINDS = ["sick", "repair", "study", "mixture", "hostile", "deep"]
+KINDS = ["sick", "repair", "study", "mixture", "hostile", "deep", "curvature.spectrum",
+         "curvature.not_converged", "curvature.huge", "curvature.sharpness",
+         "curvature.layers"]  # fmt: skip
 
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
@@ -52,7 +56,7 @@ CONTRAST = """() => {
 def _results(examples, kind):
     if kind == "mixture":
         return [examples.sick(), examples.proof(), examples.inconclusive(), examples.study()]
-    return examples.sick(depth=120) if kind == "deep" else getattr(examples, kind)()
+    return examples.sick(depth=120) if kind == "deep" else operator.attrgetter(kind)(examples)()
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +118,46 @@ def test_the_scheme_follows_the_browser(opened):
     assert opened("sick").evaluate(colour) != opened("sick", scheme="dark").evaluate(colour)
 
 
+@pytest.mark.parametrize("kind", ["sick", "curvature.spectrum", "curvature.sharpness"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_one_variant_of_the_chart_is_shown_and_its_text_is_large_enough(opened, width):
-    tab = opened("sick", width)
+def test_one_variant_of_the_chart_is_shown_and_its_text_is_large_enough(opened, width, kind):
+    tab = opened(kind, width)
     charts = tab.locator("figure.depth svg.chart:visible")
     assert charts.count() == 1
     size = "(t) => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a"
     assert min(t.evaluate(size) for t in charts.locator("text").all()[:20]) > 9.5
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("curvature.")])
+def test_no_two_labels_of_a_chart_overlap_or_leave_it(opened, kind, width):
+    boxes = opened(kind, width).evaluate(
+        "[...document.querySelectorAll('svg.chart text')].map((t) => t.getBoundingClientRect())"
+        ".filter((b) => b.width).map((b) => [b.left, b.right, b.top, b.bottom])"
+    )
+    assert len(boxes) > 8
+    for left, right, _, _ in boxes:
+        assert 0 <= left < right <= width
+    for a, b in itertools.combinations(boxes, 2):
+        shared = min(a[1], b[1]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[2], b[2])
+        assert min(shared) < 3, (a, b)
+
+
+def test_a_spectrum_is_read_by_keyboard(opened):
+    tab = opened("curvature.spectrum")
+    numbers = tab.locator("figure.depth details > summary")
+    numbers.focus()
+    assert not tab.get_by_role("columnheader", name="density").is_visible()
+    tab.keyboard.press("Enter")
+    assert tab.get_by_role("columnheader", name="density").is_visible()
+
+
+def test_what_is_below_zero_is_told_without_colours(opened):
+    tab = opened("curvature.spectrum", forced_colors="active")
+    stroke = "getComputedStyle(document.querySelector('svg.wide {} ')).stroke"
+    hatch, line = (tab.evaluate(stroke.format(name)) for name in ("path.below", "path.line.rms"))
+    assert hatch == line
+    assert tab.locator("svg.wide pattern path.below").count() == 1
 
 
 def _focused(tab):
@@ -224,19 +261,20 @@ def test_forced_colours_and_print_keep_the_curves(opened):
     assert not tab.locator(".readout").is_visible()
 
 
+@pytest.mark.parametrize("kind", ["repair", "curvature.not_converged"])
 @pytest.mark.parametrize(("back", "front"), [("#fff", "#222"), ("#111", "#ddd")])
 def test_the_fragment_can_be_read_in_a_light_and_a_dark_notebook(
-    browser, examples, tmp_path, back, front
+    browser, examples, tmp_path, back, front, kind
 ):
     """The notebook's own colours count, whatever the browser prefers."""
     host = tmp_path / "notebook.html"
     style = f"background:{back};color:{front}"
     host.write_text(
-        f'<!doctype html><title>n</title><body style="{style}">{html(examples.repair())}'
+        f'<!doctype html><title>n</title><body style="{style}">{html(_results(examples, kind))}'
     )
     tab = browser.new_page(viewport={"width": 900, "height": 900}, color_scheme="light")
     tab.goto(host.as_uri())
     contrast = tab.evaluate(CONTRAST)
-    assert contrast["seen"] > 50
+    assert contrast["seen"] > 40
     assert contrast["bad"] == []
     tab.close()

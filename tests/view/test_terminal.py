@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import operator
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from rich.console import Console
 from sounding.view.terminal import progress, show
 
 KINDS = ["sick", "healthy", "repair", "proof", "accuracy", "loss", "inconclusive", "study",
-         "hostile", "readings"]  # fmt: skip
+         "hostile", "readings", "profile", *(f"curvature.{name}" for name in (
+             "spectrum", "eigenpairs", "single", "density", "trace", "no_density", "not_converged",
+             "not_a_number", "zero_matrix", "one_sided", "all_negative", "huge", "sharpness",
+             "empty_series", "broken_series", "layers", "hostile"))]  # fmt: skip
 
 
 def _pipe(encoding="utf-8", width=None):
@@ -32,7 +36,7 @@ def _shown(result, **console):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pipe_gets_plain_text_of_at_most_eighty_columns(examples, kind, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    text = _shown(getattr(examples, kind)())
+    text = _shown(operator.attrgetter(kind)(examples)())
     assert "\x1b" not in text
     assert "\u202e" not in text
     for line in text.splitlines():
@@ -43,7 +47,7 @@ def test_a_pipe_gets_plain_text_of_at_most_eighty_columns(examples, kind, monkey
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_utf8_nothing_fails_and_nothing_is_lost(examples, kind, encoding):
-    text = _shown(getattr(examples, kind)(), encoding=encoding)
+    text = _shown(operator.attrgetter(kind)(examples)(), encoding=encoding)
     assert "?" not in text.replace("(?", "")
     assert text.strip()
 

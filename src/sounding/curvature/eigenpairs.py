@@ -16,8 +16,8 @@ from sounding.result import Result
 from sounding.train import Progress, silent
 from sounding.vectors import normal
 
-BASIS = 160  # vectors at most, before the process restarts from the best of them
 MOST = 400  # products
+LOOKING = 0.1  # of the time of the products may go into looking whether it is enough
 FLAT = 1e-3  # of the spectral norm: smaller eigenvalues are resolved to tol * FLAT * norm
 ENDS = {"largest": 1, "smallest": -1}
 
@@ -80,10 +80,11 @@ def eigenpairs(
         tol: Relative residual asked for.
         miss: Probability of a missed eigenvalue that is put up with; 1 asks for residuals only.
         start: (j, n) vectors to start from, such as earlier `vectors` (a warm start).
-        block: Random vectors to start from; by default one for k = 1, else two, so that a double
-            eigenvalue is seen, and more where one was.
-        basis: Vectors kept before a restart; by default at most 160, as many as half of the free
-            memory holds.
+        block: Random vectors to start from; by default one for k = 1, else two. An eigenvalue that
+            was found as often as that may have further copies: then it begins anew with twice as
+            many.
+        basis: Vectors kept before a restart; by default as many as half of the free memory holds.
+            After a restart the probability of a miss does not fall any further.
         most: Products at most.
         host: Keep the vectors in the host's memory.
         seed: Of the random vectors.
@@ -158,8 +159,10 @@ class _Search:
         self.begun, self.before = time.perf_counter(), operator.products
         self.note = ""
         self.guard: Guard | None = None
+        self.start = start
         self.lanczos = self._start(start)
         self.settled = False
+        self.next_look, self.step_time = 0, 0.0
 
     def _start(self, warm: torch.Tensor | None) -> Lanczos:
         """From warm vectors and random ones; where no guard is asked for, from the warm ones."""
@@ -200,39 +203,66 @@ class _Search:
             if lanczos.exhausted:  # nothing is left outside but rounding
                 self.settled = True
                 return True
+        start = time.perf_counter()
         lanczos.step()
-        ritz = lanczos.ritz()
-        self._look(ritz)
-        if self.settled or self.spent >= self.most:
-            return True
-        if lanczos.basis.count + self.random > self.capacity and not lanczos.exhausted:
-            self._restart(ritz)
-        return False
+        self.step_time = time.perf_counter() - start
+        full = lanczos.basis.count + self.random > self.capacity
+        over = self.spent >= self.most
+        if lanczos.count < self.next_look and not (full or over or lanczos.exhausted):
+            return False
+        self._look()
+        if full and not (self.settled or over or lanczos.exhausted):
+            self._restart()
+        return self.settled or over
 
-    def _look(self, ritz: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        """Read the Ritz pairs; sets `settled`."""
-        values, vectors, residuals = ritz
+    def _look(self) -> None:
+        """Read the Ritz pairs; sets `settled`, and when to look again.
+
+        So that looking costs at most LOOKING of the time, but never less often than after an
+        eighth more products.
+        """
+        start = time.perf_counter()
+        self._read()
+        spent = time.perf_counter() - start
+        m = self.lanczos.count
+        wait = spent / (LOOKING * self.step_time) * self.random
+        self.next_look = m + int(min(max(wait, 1), max(m / 8, 1)))
+
+    def _read(self) -> None:
         lanczos = self.lanczos
+        self.ritz = values, vectors, residuals = lanczos.ritz()
         if lanczos.restarts == 0:
             first = lanczos.first[:, self.warm :]
             self.guard = Guard(values, vectors, lanczos.coupling, first, self.operator.size)
-        self.ritz = ritz
         enough = all(len(values) >= k for k in self.wanted.values())
         close = enough and all(self._close(end) for end in self.wanted)
         worst = max((residuals[self._at(e)].max() for e in self.wanted), default=0.0)
         self.progress(f"residual {worst:.1e}", self.spent, self.most)
-        if not close:
+        if not close or any(self._missed(end) > self.miss for end in self.wanted):
             return
-        if self._invariant_but_blind():
-            return
-        self.missed = {end: self._missed(end) for end in self.wanted}
-        self.settled = all(missed <= self.miss for missed in self.missed.values())
+        if self.miss < 1 and any(self._crowded(end) for end in self.wanted):
+            self._widen()
+        else:
+            self.settled = True
 
-    def _invariant_but_blind(self) -> bool:
-        """An invariant subspace says nothing of further copies of its eigenvalues: go on."""
-        lanczos = self.lanczos
-        several = max(self.wanted.values()) > 1
-        return lanczos.exhausted and several and lanczos.count < self.operator.size
+    def _crowded(self, end: str) -> bool:
+        """Whether an eigenvalue was found as often as the start block could see it at most.
+
+        Then there may be further copies of it, which would push the ones behind it out of the k.
+        """
+        found = self.ritz[0][self._at(end)]
+        allowed = self._allowed(found)
+        copies = (np.abs(found[:, None] - found) <= 2 * allowed).sum(1)
+        before_last = np.abs(found - found[-1]) > 2 * allowed
+        return bool(np.any(copies[before_last] >= self.random))
+
+    def _widen(self) -> None:
+        """Begin anew with twice as many random vectors."""
+        self.random = min(2 * self.random, self.operator.size)
+        self.seed += 1
+        self.next_look = 0
+        self.guard = None
+        self.lanczos = self._start(self.start)
 
     def _at(self, end: str) -> np.ndarray:
         """Places of the wanted Ritz values, the outermost first."""
@@ -260,8 +290,8 @@ class _Search:
         inside = np.abs(edges[:, None] - found) < 0.999 * allowed
         return self.guard.worst(edges[~inside.any(1)])
 
-    def _restart(self, ritz: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        values, vectors, _ = ritz
+    def _restart(self) -> None:
+        values, vectors, _ = self.ritz
         order = np.argsort(values)
         room = self.capacity // 2
         keep = set()
@@ -348,7 +378,7 @@ def _check(
 
 
 def _capacity(operator: Operator, host: bool) -> int:
-    """Vectors that half of the free memory holds, at most BASIS."""
+    """Vectors that half of the free memory holds."""
     each = operator.width * torch.empty(0, dtype=operator.dtype).element_size()
     free = free_bytes(torch.device("cpu") if host else operator.device)
-    return int(min(BASIS, SHARE * free / each))
+    return int(min(operator.size, SHARE * free / each))

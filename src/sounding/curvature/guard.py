@@ -14,6 +14,7 @@ Lanczos method", SIAM J. Matrix Anal. Appl. 22.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,6 +56,9 @@ class Guard:
         if not np.isfinite(inside).all():
             return 1.0
         share = self._random @ inside  # (q, r)
+        if share.size == 1:
+            length = abs(share.item()) / (1 + inside[:, 0] @ inside[:, 0]) ** 0.5
+            return math.erf(length * (self._size / 2) ** 0.5)
         whole = inside.T @ inside + np.eye(inside.shape[1])
         root = np.linalg.cholesky(whole)
         scaled = np.linalg.solve(root, share.T)  # (r, q)
@@ -66,7 +70,7 @@ class Guard:
         return max((self.missed(x) for x in at), default=0.0)
 
     def bound(self, value: float, miss: float, scale: float, outwards: int) -> float:
-        """The nearest point beyond `value` past which nothing lies, with probability 1 - `miss`.
+        """A point beyond `value` past which nothing lies, with probability 1 - `miss`.
 
         `outwards` is 1 for upper and -1 for lower bounds; `scale` > 0 sizes the first step.
         """
@@ -77,7 +81,7 @@ class Guard:
             near, far = far, 2 * far
         else:
             return outwards * float("inf")
-        for _ in range(40):
+        for _ in range(12):
             middle = (near + far) / 2
             if self.missed(value + outwards * middle) <= miss:
                 far = middle

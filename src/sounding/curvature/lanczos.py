@@ -54,16 +54,16 @@ class Lanczos:
         """Multiply the next block; costs as many products as it has vectors."""
         block, p = self._block, len(self._block)
         product = self.operator.apply(block)
-        if not bool(torch.isfinite(product).all()):
-            raise ValueError(
-                "a product with the matrix is not finite; the loss or its derivatives overflow "
-                "at these parameters (run sounding.checkup, or use double precision)"
-            )
         # The blocks nearby first, then everything: what rounding left of the near ones goes too.
         near = 0 if self._far else max(0, self.basis.count - p - self.coupling.shape[1])
         coefficients = torch.zeros(self.basis.count, p, dtype=torch.float64)
         coefficients[near:] = self.basis.project_out(product, near)
         coefficients += self.basis.project_out(product)
+        if not bool(torch.isfinite(coefficients).all()):
+            raise ValueError(
+                "a product with the matrix is not finite; the loss or its derivatives overflow "
+                "at these parameters (run sounding.checkup, or use double precision)"
+            )
         self._extend(coefficients.numpy())
         self._block, factor = orthonormal(self.operator, product)
         scale = np.abs(self.matrix).max()
@@ -89,7 +89,8 @@ class Lanczos:
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(m,) Ritz values, ascending, (m, m) their vectors in terms of V, (m,) residual norms."""
-        values, vectors = np.linalg.eigh(self.matrix)
+        # Torch's, because numpy's would start threads of its own for so small a matrix.
+        values, vectors = (x.numpy() for x in torch.linalg.eigh(torch.from_numpy(self.matrix)))
         if self.exhausted:
             return values, vectors, np.zeros(len(values))
         last = vectors[len(vectors) - self.coupling.shape[1] :]

@@ -52,7 +52,7 @@ class Subject:
             uncompiled(),
         ):
             _copy_buffers(self.model)
-            torch.manual_seed(self.seed)
+            _seed(self.seed)
             with torch.enable_grad():
                 yield
 
@@ -138,6 +138,13 @@ def _differentiable(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _seed(seed: int) -> None:
+    """Every generator that a pass may draw from; torch.manual_seed takes milliseconds."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def _copy_buffers(model: nn.Module) -> None:

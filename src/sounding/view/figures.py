@@ -25,6 +25,7 @@ from sounding.view.depth import Curve, depth, finding
 from sounding.view.figures_curvature import draw_estimate, draw_sharpness, draw_spectrum
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
+from sounding.view.svg_bars import FITTING, as_bars
 
 # Each colour with a mark or a hatch of its own.
 CURVES = {
@@ -107,6 +108,8 @@ def _(result: Attribution, ax: Any = None) -> Any:
 @plot.register
 def _(result: Profile, ax: Any = None) -> Any:
     ax = _axis(ax)
+    if as_bars(result):
+        return _bars(result, ax)
     at = np.arange(len(result.layers)) + 1
     if result.expected is not None:
         label = f"expected ({result.source})" if result.source else "expected"
@@ -202,6 +205,18 @@ def _(result: SharpnessSeries, ax: Any = None) -> Any:
     return draw_sharpness(result, wording.headline(result), _axis(ax))
 
 
+def _bars(profile: Profile, ax: Any) -> Any:
+    """A bar a layer, the first on top, where the names are too long to stand side by side."""
+    rows = np.arange(len(profile.layers))
+    error = 2 * np.nan_to_num(profile.error)
+    ax.barh(rows, np.nan_to_num(profile.values), xerr=error, color=TREATED, capsize=3)
+    ax.set_yticks(rows, profile.layers, fontsize="medium" if len(rows) <= 16 else "xx-small")
+    ax.invert_yaxis()
+    ax.axvline(0, color="grey", lw=0.8)
+    ax.set_xlabel(f"{_with_unit(profile.quantity, profile.unit)}, ± 2 errors")
+    return ax
+
+
 def _interval(verdict: Verdict, ax: Any) -> None:
     """The mean difference with its interval, on an axis of its own below the pairs."""
     below = ax.inset_axes((0, -0.5, 1, 0.1))
@@ -238,7 +253,7 @@ def _curve(curve: Curve, ax: Any) -> None:
 
 def _name_layers(ax: Any, layers: Sequence[str]) -> None:
     """Names where they fit, numbers where they do not."""
-    if sum(len(name) for name in layers) <= 90:
+    if sum(len(name) for name in layers) <= FITTING:
         ax.set_xticks(np.arange(len(layers)) + 1, layers)
     else:
         ax.set_xlabel(f"layer, 1: {layers[0]} … {len(layers)}: {layers[-1]}")

@@ -1,4 +1,4 @@
-"""Results about curvature on a matplotlib axis: the spectrum, one estimate, sharpness over steps."""
+"""Curvature on a matplotlib axis: a spectrum, one estimate, sharpness over steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from sounding.curvature.sharpness import SharpnessSeries
 from sounding.view import wording_curvature as wording
 from sounding.view.palette import BLUE, GREY, VERMILLION
 from sounding.view.spectrum import Chart, Stick
-from sounding.view.stability import largest, limit, ranked
+from sounding.view.stability import largest, limit, logarithmic, ranked
 
-FARTHEST = 30.0  # a range of this factor is drawn on a logarithmic axis
-END_MARKS = {"largest": "^", "smallest": "v"}
+END_MARKS = {"largest": "o", "smallest": "s"}
 
 
 def draw_spectrum(chart: Chart, title: str, ax: Any) -> Any:
@@ -59,11 +58,8 @@ def draw_sharpness(result: SharpnessSeries, title: str, ax: Any) -> Any:
         said = "2 (1 + momentum) / lr" if result.momentum else "2 / lr"
         label = f"stable limit {said}"
         ax.plot(steps, limits, "--", color="black", lw=1.2, drawstyle="steps-post", label=label)
-    shown = np.concatenate([largest(result), limits])
-    shown = shown[np.isfinite(shown)]
-    log = len(shown) > 0 and shown.min() > 0 and shown.max() > FARTHEST * shown.min()
-    if log:
-        ax.set_yscale("log")
+    log = logarithmic(result)
+    ax.set_yscale("log" if log else "linear")
     ax.set_xlabel("step")
     ax.set_ylabel("eigenvalue of the Hessian" + (", log scale" if log else ""))
     _title(title, ax)
@@ -85,9 +81,7 @@ def _sharpest(result: SharpnessSeries, steps: np.ndarray, ax: Any) -> None:
         (~certified, "s", "white", "largest eigenvalue, followed only"),
     ):
         if chosen.any():
-            ax.plot(
-                steps[chosen], values[chosen], mark, color=BLUE, mfc=face, ms=5, label=label
-            )
+            ax.plot(steps[chosen], values[chosen], mark, color=BLUE, mfc=face, ms=5, label=label)
 
 
 def _density(chart: Chart, ax: Any) -> None:
@@ -113,27 +107,26 @@ def _density(chart: Chart, ax: Any) -> None:
 
 def _sticks(chart: Chart, ax: Any) -> None:
     """As high as one eigenvalue stands in the smoothed density."""
-    sticks = [stick for stick in chart.sticks() if np.isfinite(stick.value)]
-    for i, stick in enumerate(sticks):
-        ax.vlines(stick.value, chart.floor, chart.one, color="black", lw=1.2)
-        label = "eigenvalue found, ± residual" if i == 0 else None
-        _mark(stick, chart.one, label, ax)
+    for stick in chart.sticks():
+        if np.isfinite(stick.value):
+            ax.vlines(stick.value, chart.floor, chart.one, color="black", lw=1.2)
+            _mark(stick, chart.one, ax)
 
 
 def _ranks(chart: Chart, ax: Any) -> None:
-    """Without a density: the eigenvalues by rank."""
+    """Without a density: the eigenvalues by rank, with room for a legend below."""
     sticks = [stick for stick in chart.sticks() if np.isfinite(stick.value)]
-    for i, stick in enumerate(sticks):
-        _mark(stick, stick.rank, "eigenvalue found, ± residual" if i == 0 else None, ax)
+    for stick in sticks:
+        _mark(stick, stick.rank, ax)
     most = max((stick.rank for stick in sticks), default=1)
-    ax.set_ylim(most + 0.7, 0.3)
+    ax.set_ylim(1.5 * most + 0.7, 0.3)
     ax.set_yticks(range(1, most + 1, max(1, most // 8)))
     ax.set_ylabel("rank, 1 is the outermost")
     if not sticks:
         _nothing("no eigenvalue is a number", ax)
 
 
-def _mark(stick: Stick, height: float, label: str | None, ax: Any) -> None:
+def _mark(stick: Stick, height: float, ax: Any) -> None:
     ax.errorbar(
         [stick.value],
         [height],
@@ -143,13 +136,13 @@ def _mark(stick: Stick, height: float, label: str | None, ax: Any) -> None:
         ms=5,
         elinewidth=1,
         capsize=3,
-        label=label,
+        label=f"{stick.end} eigenvalues, ± residual" if stick.rank == 1 else None,
     )
 
 
 def _bound(chart: Chart, pairs: Eigenpairs, ax: Any) -> None:
     """A thin line beyond which nothing lies, with its probability."""
-    if np.isfinite(pairs.bound) and chart.scale.low <= pairs.bound <= chart.scale.high:
+    if wording.bounded(pairs) and chart.scale.low <= pairs.bound <= chart.scale.high:
         ax.axvline(pairs.bound, color="black", lw=0.8, ls=":", label=wording.beyond(pairs))
 
 
@@ -160,6 +153,7 @@ def _eigenvalue_axis(chart: Chart, ax: Any) -> None:
     if chart.scale.bend:
         places, labels = zip(*chart.scale.ticks(9), strict=True)
         ax.set_xticks(chart.scale.values(np.array(places)), labels)
+        ax.set_xticks([], minor=True)
     ax.axvline(0, color="grey", lw=0.8)
     how = wording.scale(chart)
     ax.set_xlabel("eigenvalue" + (f" ({how})" if how else ""))
@@ -168,7 +162,7 @@ def _eigenvalue_axis(chart: Chart, ax: Any) -> None:
 def _free_corner(chart: Chart) -> str:
     """The upper corner that is farther from the density's peak."""
     if chart.density is None:
-        return "best"
+        return "lower center"
     peak = float(chart.density.grid[int(np.argmax(np.nan_to_num(chart.density.values)))])
     return "upper right" if float(chart.scale(peak)) < 0.5 else "upper left"
 

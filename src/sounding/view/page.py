@@ -16,6 +16,11 @@ from typing import Any
 from markupsafe import Markup
 
 from sounding.checkup import Checkup
+from sounding.curvature.density import Density
+from sounding.curvature.eigenpairs import Eigenpairs
+from sounding.curvature.estimate import Estimate
+from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code
@@ -23,13 +28,16 @@ from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import numbers, tables, wording
+from sounding.view import numbers, tables, tables_curvature, wording, wording_curvature
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
+from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_arms import losses_svg, paired_svg
 from sounding.view.svg_depth import depth_svg
 from sounding.view.svg_parts import attribution_svg
 from sounding.view.svg_profile import profile_svg, series_svg
+from sounding.view.svg_sharpness import sharpness_svg
+from sounding.view.svg_spectrum import spectrum_svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -150,6 +158,24 @@ def _(result: Profile | Series | Attribution, key: str, level: int, *, interacti
     return _body("curve.html", result, key, level, interactive=interactive)
 
 
+@_section.register(Spectrum | Eigenpairs | Density)
+def _(
+    result: Spectrum | Eigenpairs | Density, key: str, level: int, *, interactive: bool
+) -> Markup:
+    chart = spectrum_chart(result)
+    return _body("spectrum.html", result, key, level, interactive=interactive, chart=chart)
+
+
+@_section.register
+def _(result: Estimate, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("estimate.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: SharpnessSeries, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("sharpness.html", result, key, level, interactive=interactive)
+
+
 def _body(template: str, result: Result, key: str, level: int, **more: Any) -> Markup:
     return Markup(_render(template, result=result, key=key, level=level, **more))
 
@@ -173,6 +199,8 @@ def _templates() -> Any:
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
+        curvature=wording_curvature,
+        curvature_tables=tables_curvature,
         depth=depth,
         depth_svg=depth_svg,
         depth_finding=finding,
@@ -184,6 +212,8 @@ def _templates() -> Any:
         paste=code,
         profile_svg=profile_svg,
         series_svg=series_svg,
+        sharpness_svg=sharpness_svg,
+        spectrum_svg=spectrum_svg,
         tables=tables,
         wording=wording,
     )

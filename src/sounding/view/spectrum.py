@@ -46,9 +46,11 @@ class Scale:
         bent = low + places * (high - low)
         return np.sinh(bent) * self.bend if self.bend else bent
 
-    def ticks(self, most: int) -> list[tuple[float, str]]:
-        """At most `most` places with their labels."""
-        return self._bent_ticks(most) if self.bend else self._linear_ticks(most)
+    def ticks(self, most: int, *, ascii_only: bool = False) -> list[tuple[float, str]]:
+        """At most about `most` places with their labels."""
+        ticks = self._bent_ticks(most, ascii_only) if self.bend else self._linear_ticks(most)
+        minus = "-" if ascii_only else "−"
+        return [(place, label.replace("−", minus).replace("-", minus)) for place, label in ticks]
 
     def _bent(self, value: Any) -> Any:
         return np.arcsinh(np.asarray(value) / self.bend) if self.bend else np.asarray(value)
@@ -61,11 +63,11 @@ class Scale:
             if abs(value) < 1e-9 * extent:
                 label = "0"
             elif len(label) > 6 or abs(value) < 1e-3:
-                label = number(value).replace("-", "−")
+                label = number(value)
             ticks.append((place, label))
         return ticks
 
-    def _bent_ticks(self, most: int) -> list[tuple[float, str]]:
+    def _bent_ticks(self, most: int, ascii_only: bool) -> list[tuple[float, str]]:
         """Zero, powers of ten, and five and two times these where there is room."""
         last = math.floor(math.log10(max(abs(self.low), abs(self.high))))
         powers = range(last, math.floor(math.log10(self.bend)) - 1, -1)
@@ -75,17 +77,17 @@ class Scale:
                 place = float(self(value))
                 near = min(abs(place - other) for other, _ in shown.values())
                 if self.low <= value <= self.high and near >= 1 / most:
-                    shown[value] = place, _tick(value, first)
+                    shown[value] = place, number(value) if ascii_only else _tick(value, first)
         return sorted(shown.values())
 
 
 def _tick(value: float, first: int) -> str:
-    """'10⁴', '−10⁻³', '5', '−0.2'."""
+    """'10⁴', '-10⁻³', '5', '-0.2'."""
     power = round(math.log10(abs(value) / first))
     if -2 <= power <= 3:
-        return f"{value:g}".replace("-", "−")
+        return f"{value:g}"
     multiple = "" if first == 1 else f"{first}·"
-    return f"{'−' if value < 0 else ''}{multiple}{power_of_ten(power)}"
+    return f"{'-' if value < 0 else ''}{multiple}{power_of_ten(power)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +135,10 @@ class Chart:
             return None
         return not self.bulk[0] <= value <= self.bulk[1]
 
+    def empty(self) -> bool:
+        """Whether there is nothing that could be drawn."""
+        return self.density is None and not any(math.isfinite(s.value) for s in self.sticks())
+
     def below_zero(self) -> bool:
         """Whether there is a part below zero that is wide enough to be seen."""
         return self.lowest < 0 and float(self.scale(0.0) - self.scale(self.lowest)) > 1e-3
@@ -179,7 +185,8 @@ def spectrum_chart(result: Spectrum | Eigenpairs | Density) -> Chart:
         ends, density = (), result
     density = density if density is not None and _drawable(density) else None
     floor, top, one = _heights(density)
-    bulk = None if density is None else _bulk(density)
+    known = _known(ends, density)
+    bulk = None if density is None else _bulk(density, known)
     return Chart(
         ends=ends,
         density=density,
@@ -188,7 +195,7 @@ def spectrum_chart(result: Spectrum | Eigenpairs | Density) -> Chart:
         top=top,
         one=one,
         bulk=bulk,
-        lowest=min(_known(ends, density), default=math.nan),
+        lowest=min(known, default=math.nan),
     )
 
 
@@ -239,8 +246,11 @@ def _heights(density: Density | None) -> tuple[float, float, float]:
     return min(one / 3, highest / 30), highest * 1.6, one
 
 
-def _bulk(density: Density) -> tuple[float, float] | None:
-    """Around the peak, as far as at least one eigenvalue falls in each smoothing width."""
+def _bulk(density: Density, known: list[float]) -> tuple[float, float] | None:
+    """Around the peak, as far as at least one eigenvalue falls in each smoothing width.
+
+    Held within the eigenvalues known, which the smoothing leaks across.
+    """
     values = np.nan_to_num(density.values, posinf=0.0)
     dense = values * density.size * density.width >= 1
     peak = int(np.argmax(values))
@@ -250,7 +260,9 @@ def _bulk(density: Density) -> tuple[float, float] | None:
     before, after = thin[thin < peak], thin[thin > peak]
     first = int(before[-1]) + 1 if len(before) else 0
     last = int(after[0]) - 1 if len(after) else len(values) - 1
-    return float(density.grid[first]), float(density.grid[last])
+    low = max(float(density.grid[first]), min(known, default=-math.inf))
+    high = min(float(density.grid[last]), max(known, default=math.inf))
+    return (low, high) if low < high else None
 
 
 def _known(ends: tuple[Eigenpairs, ...], density: Density | None) -> list[float]:

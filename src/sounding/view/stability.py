@@ -6,6 +6,8 @@ import numpy as np
 
 from sounding.curvature.sharpness import SharpnessSeries
 
+FAR = 100.0
+
 
 def limit(series: SharpnessSeries) -> np.ndarray:
     """(T,) 2 (1 + momentum) / lr; nan where the learning rate is not known or zero."""
@@ -21,4 +23,15 @@ def largest(series: SharpnessSeries) -> np.ndarray:
 
 def ranked(series: SharpnessSeries) -> np.ndarray:
     """(T, k) eigenvalues, also where a saved empty series has lost its shape."""
-    return np.reshape(series.values, (len(series.steps), -1)) if len(series.steps) else np.zeros((0, 0))
+    return (
+        np.reshape(series.values, (len(series.steps), -1))
+        if len(series.steps)
+        else np.zeros((0, 0))
+    )
+
+
+def logarithmic(series: SharpnessSeries) -> bool:
+    """Whether a linear axis would hide the small ones: all positive, over a factor of 100."""
+    shown = np.concatenate([np.ravel(ranked(series)), limit(series)])
+    shown = shown[np.isfinite(shown)]
+    return bool(len(shown) and shown.min() > 0 and shown.max() > FAR * shown.min())

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from sounding.view.numbers import power_of_ten, printable
 
 Point = tuple[float, float]
+LETTER = 6.3  # pixels of a letter of a label, about
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:
@@ -99,7 +100,7 @@ def _step(extent: float, most: int, nice: Sequence[int]) -> float:
     """The smallest nice distance that gives at most `most` ticks."""
     rough = extent / max(most - 1, 1)
     scale = 10.0 ** math.floor(math.log10(rough))
-    return next((n * scale for n in nice if n * scale >= rough - 1e-12), 10 * scale)
+    return next((n * scale for n in nice if n * scale >= rough * (1 - 1e-9)), 10 * scale)
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -178,6 +179,24 @@ def vertical_ticks(axis: Axis, y: float, *, most: int = 6) -> Markup:
     return group(
         tag("text", label, x=x, y=y + 14, class_="tick middle") for x, label in axis.ticks(most)
     )
+
+
+def legend(
+    entries: Iterable[tuple[Markup, str]], width: float, *, y: float = 34.0
+) -> tuple[Markup, float]:
+    """Swatches with their words, in as many rows as `width` needs; and where the last row stands.
+
+    A swatch is 18 pixels wide and reaches from 9 above its baseline, y = 0, to 1 below it.
+    """
+    x, drawn = 0.0, []
+    for swatch, said in entries:
+        length = 24 + LETTER * len(said)
+        if x and x + length > width:
+            x, y = 0.0, y + 17
+        drawn.append(tag("g", swatch, transform=f"translate({coordinate(x)} {coordinate(y)})"))
+        drawn.append(tag("text", said, x=x + 24, y=y, class_="label"))
+        x += length + 18
+    return group(drawn), y
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:

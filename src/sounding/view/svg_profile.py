@@ -19,13 +19,20 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
+from sounding.view.svg_bars import as_bars, bars_svg
 
 WIDTHS = {"wide": 560.0, "narrow": 328.0}
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 34.0, 240.0
 
 
 def profile_svg(profile: Profile, key: str) -> Markup:
-    """Dots with two standard errors either way, and dashes where theory expects them."""
+    """Dots with two standard errors either way, and dashes where theory expects them.
+
+    Where the names are too long for that, a bar a layer.
+    """
+    if as_bars(profile):
+        drawn = (bars_svg(profile, v, WIDTHS[v], f"{key}-{v}") for v in WIDTHS)
+        return Markup("").join(drawn)
     return Markup("").join(_profile(profile, key, name) for name in WIDTHS)
 
 

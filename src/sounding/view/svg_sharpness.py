@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 from markupsafe import Markup
 
 from sounding.curvature.sharpness import SharpnessSeries
-from sounding.view.numbers import count
-from sounding.view.stability import largest, limit, ranked
+from sounding.view.stability import FAR, largest, limit, ranked
 from sounding.view.svg import (
     Axis,
     Point,
     fitted,
-    group,
     horizontal_grid,
+    legend,
     marker,
     path,
     tag,
     vertical_ticks,
 )
+from sounding.view.wording_curvature import sharpness_headline
 
 WIDTHS = {"wide": 880.0, "narrow": 328.0}
-LEFT, RIGHT, BOTTOM = 52.0, 12.0, 290.0
-FARTHEST = 30.0  # a range of this factor is drawn on a logarithmic axis
-LETTER = 6.3  # pixels, about
+LEFT, RIGHT, BOTTOM = 52.0, 20.0, 290.0
 MOST_MARKS = {"wide": 120, "narrow": 40}
 
 
@@ -36,26 +35,25 @@ def sharpness_svg(series: SharpnessSeries, key: str) -> Markup:
 
 def _sheet(series: SharpnessSeries, key: str, variant: str) -> Markup:
     width, ident = WIDTHS[variant], f"{key}-{variant}"
-    legend, top = _legend(series, width)
+    said, y = legend(_entries(series), width)
     steps = [float(s) for s in series.steps] or [0.0]
     across = Axis(min(steps), max(max(steps), min(steps) + 1), LEFT, width - RIGHT)
     shown = [*np.ravel(ranked(series)), *limit(series)]
-    down = fitted([float(v) for v in shown], BOTTOM, top, log_from=FARTHEST)
+    down = fitted([float(v) for v in shown], BOTTOM, y + 18, log_from=FAR)
     title = "Eigenvalues of the Hessian" + (", log scale" if down.log else "")
     drawn = [
         tag("text", title, x=0, y=14, class_="panel"),
-        legend,
+        said,
         horizontal_grid(down, LEFT, width - RIGHT),
         *_curves(series, across, down),
         *_marks(series, across, down, MOST_MARKS[variant]),
         vertical_ticks(across, BOTTOM + 4, most=9 if variant == "wide" else 5),
         tag("text", "step", x=width - RIGHT, y=BOTTOM + 34, class_="tick end"),
     ]
-    said = f"The largest eigenvalue at {count(len(series.steps), 'step')}"
     return tag(
         "svg",
         tag("title", "Sharpness", id=f"{ident}-title"),
-        tag("desc", said, id=f"{ident}-desc"),
+        tag("desc", sharpness_headline(series), id=f"{ident}-desc"),
         *drawn,
         class_=f"chart {variant}",
         viewbox=f"0 0 {width:.0f} {BOTTOM + 40:.0f}",
@@ -72,7 +70,9 @@ def _curves(series: SharpnessSeries, across: Axis, down: Axis) -> list[Markup]:
         tag("path", d=path(_points(series, values[:, i], across, down)), class_="line faint")
         for i in range(1, values.shape[1])
     ]
-    drawn.append(tag("path", d=path(_points(series, largest(series), across, down)), class_="line rms"))
+    drawn.append(
+        tag("path", d=path(_points(series, largest(series), across, down)), class_="line rms")
+    )
     bars = [
         path([(across(float(step)), down(v - r)), (across(float(step)), down(v + r))])
         for step, v, r in zip(series.steps, largest(series), residuals[:, :1].ravel(), strict=False)
@@ -83,9 +83,7 @@ def _curves(series: SharpnessSeries, across: Axis, down: Axis) -> list[Markup]:
     return drawn
 
 
-def _points(
-    series: SharpnessSeries, values: np.ndarray, across: Axis, down: Axis
-) -> list[Point]:
+def _points(series: SharpnessSeries, values: np.ndarray, across: Axis, down: Axis) -> list[Point]:
     return [(across(float(s)), down(float(v))) for s, v in zip(series.steps, values, strict=True)]
 
 
@@ -93,7 +91,7 @@ def _stairs(series: SharpnessSeries, across: Axis, down: Axis) -> list[Point]:
     """The limit holds until the next measurement."""
     points = _points(series, limit(series), across, down)
     stairs = points[:1]
-    for (_, before), (x, y) in zip(points, points[1:], strict=False):
+    for (_, before), (x, y) in itertools.pairwise(points):
         stairs += [(x, before), (x, y)]
     return stairs
 
@@ -115,8 +113,8 @@ def _marks(series: SharpnessSeries, across: Axis, down: Axis, most: int) -> list
     return [tag("path", d=d, class_=name) for name, d in kept.items() if d]
 
 
-def _legend(series: SharpnessSeries, width: float) -> tuple[Markup, float]:
-    """What each mark and line is, in as many rows as the width needs, and where the panel starts."""
+def _entries(series: SharpnessSeries) -> list[tuple[Markup, str]]:
+    """What each mark and line is."""
     followed = marker("square", 9, -4, 2.8)
     entries = [
         (tag("path", d=marker("circle", 9, -4, 3.4), class_="mark rms"), "largest, certified"),
@@ -128,13 +126,4 @@ def _legend(series: SharpnessSeries, width: float) -> tuple[Markup, float]:
         said = "2 (1 + momentum) / lr" if series.momentum else "2 / lr"
         dashes = tag("path", d="M0 -4H18", class_="line expected")
         entries.append((dashes, f"stable limit {said}"))
-    x, y = 0.0, 34.0
-    drawn = []
-    for swatch, said in entries:
-        needed = 24 + LETTER * len(said) + 18
-        if x and x + needed - 18 > width:
-            x, y = 0.0, y + 17
-        drawn.append(tag("g", swatch, transform=f"translate({x:.0f} {y:.0f})"))
-        drawn.append(tag("text", said, x=x + 24, y=y, class_="label"))
-        x += needed
-    return group(drawn), y + 18
+    return entries

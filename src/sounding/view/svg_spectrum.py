@@ -16,11 +16,21 @@ from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.view import wording_curvature as wording
 from sounding.view.numbers import number
 from sounding.view.spectrum import Chart, Stick
-from sounding.view.svg import Axis, Point, area, group, horizontal_grid, marker, path, tag
+from sounding.view.svg import (
+    LETTER,
+    Axis,
+    Point,
+    area,
+    group,
+    horizontal_grid,
+    legend,
+    marker,
+    path,
+    tag,
+)
 
-LETTER = 6.3  # pixels, about
-ROW = 17.0  # of the legend and of the labels
-SHAPES = {"largest": "triangle", "smallest": "square"}
+ROW = 17.0  # pixels of a row of labels
+SHAPES = {"largest": "circle", "smallest": "square"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +58,14 @@ def spectrum_svg(chart: Chart, key: str) -> Markup:
 
 def _sheet(chart: Chart, sheet: Sheet, key: str) -> Markup:
     ident = f"{key}-{sheet.name}"
-    legend, y = _legend(chart, sheet, ident)
+    entries, y = legend(_entries(chart, ident), sheet.width)
     labels, top = _end_labels(chart, sheet, y)
-    bottom = top + sheet.height
+    bottom = top + _height(chart, sheet)
     panel = _ranks if chart.density is None else _density
     title = "Eigenvalues by rank" if chart.density is None else f"{sheet.title}, log scale"
     drawn = [
         tag("text", title, x=0, y=14, class_="panel"),
-        legend,
+        entries,
         _frame(chart, sheet, top, bottom),
         panel(chart, sheet, top, bottom, ident),
         labels,
@@ -72,6 +82,14 @@ def _sheet(chart: Chart, sheet: Sheet, key: str) -> Markup:
         role="img",
         aria_labelledby=f"{ident}-title {ident}-desc",
     )
+
+
+def _height(chart: Chart, sheet: Sheet) -> float:
+    """Of the panel: a few ranks need less room than a density."""
+    if chart.density is not None:
+        return sheet.height
+    ranks = max((stick.rank for stick in _shown(chart)), default=1)
+    return min(sheet.height, max(60.0, 34.0 * ranks + 10))
 
 
 def _described(chart: Chart) -> str:
@@ -93,16 +111,13 @@ def _frame(chart: Chart, sheet: Sheet, top: float, bottom: float) -> Markup:
     how = wording.scale(chart)
     end = sheet.width - sheet.right
     zero = _across(chart, sheet, 0.0)
-    inside = chart.scale.low <= 0 <= chart.scale.high
+    inside = chart.scale.low <= 0 <= chart.scale.high and not chart.empty()
     return group(
         [
             *(tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="zero") for x, _ in ticks),
-            *(
-                tag("text", label, x=x, y=bottom + 16, class_="tick middle")
-                for x, label in ticks
-            ),
+            *(tag("text", label, x=x, y=bottom + 16, class_="tick middle") for x, label in ticks),
             tag("line", x1=sheet.left, x2=end, y1=bottom, y2=bottom, class_="zero"),
-            tag("line", x1=zero, x2=zero, y1=top, y2=bottom, class_="zero") if inside else "",
+            *([tag("line", x1=zero, x2=zero, y1=top, y2=bottom, class_="zero")] if inside else []),
             tag(
                 "text",
                 "eigenvalue" + (f", {how}" if how else ""),
@@ -126,6 +141,8 @@ def _density(chart: Chart, sheet: Sheet, top: float, bottom: float, ident: str) 
             for x, place in zip(across, chart.height(values), strict=True)
         ]
 
+    seen = columns.values >= chart.floor
+    seen = seen | np.roll(seen, 1) | np.roll(seen, -1)  # down to the floor, but not along it
     line = points(columns.values)
     drawn = [
         horizontal_grid(axis, sheet.left, sheet.width - sheet.right),
@@ -136,10 +153,11 @@ def _density(chart: Chart, sheet: Sheet, top: float, bottom: float, ident: str) 
         below = [p for p in line if edge[0] <= p[0] <= edge[1]]
         under = area(below, [(x, bottom) for x, _ in below])
         drawn.append(tag("path", d=under, fill=f"url(#{ident}-below)"))
+    curve = [(x, y if shown else math.nan) for (x, y), shown in zip(line, seen, strict=True)]
     for value in chart.bulk or ():
         x = _across(chart, sheet, value)
         drawn.append(tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="edge"))
-    drawn.append(tag("path", d=path(line), class_="line rms"))
+    drawn.append(tag("path", d=path(curve), class_="line rms"))
     height = bottom - float(chart.height(chart.one)) * (bottom - top)
     for stick in _shown(chart):
         x = _across(chart, sheet, stick.value)
@@ -156,7 +174,7 @@ def _ranks(chart: Chart, sheet: Sheet, top: float, bottom: float, ident: str) ->
         said = "no eigenvalue is a number"
         return tag("text", said, x=middle, y=(top + bottom) / 2, class_="middle")
     most = max(stick.rank for stick in shown)
-    row = min(40.0, (bottom - top) / most)
+    row = (bottom - top) / most
     drawn = []
     for rank in range(1, most + 1):
         y = top + row * (rank - 0.5)
@@ -193,14 +211,16 @@ def _bounds(chart: Chart, sheet: Sheet, top: float, bottom: float) -> Markup:
 
 
 def _inside(chart: Chart, pairs: Eigenpairs) -> bool:
-    return math.isfinite(pairs.bound) and chart.scale.low <= pairs.bound <= chart.scale.high
+    return wording.bounded(pairs) and chart.scale.low <= pairs.bound <= chart.scale.high
 
 
 def _end_labels(chart: Chart, sheet: Sheet, y: float) -> tuple[Markup, float]:
     """'largest 34.47, nothing above 34.50 (99.9 %)' above its line, a row each."""
     drawn = []
     for pairs in chart.ends:
-        said = wording.beyond(pairs)
+        said = wording.beyond(pairs).replace("-", "−")
+        if LETTER * len(said) > sheet.width:
+            said = said.split(",")[0]
         if _inside(chart, pairs):
             x = _across(chart, sheet, pairs.bound)
             toward_right = x + LETTER * len(said) <= sheet.width
@@ -213,22 +233,8 @@ def _end_labels(chart: Chart, sheet: Sheet, y: float) -> tuple[Markup, float]:
     return group(drawn), y + 14
 
 
-def _legend(chart: Chart, sheet: Sheet, ident: str) -> tuple[Markup, float]:
-    """What each kind of mark is, in as many rows as the width needs."""
-    x, y = 0.0, 34.0
-    drawn = []
-    for swatch, said in _entries(chart, ident):
-        needed = 24 + LETTER * len(said) + 18
-        if x and x + needed - 18 > sheet.width:
-            x, y = 0.0, y + ROW
-        drawn.append(tag("g", swatch, transform=f"translate({x:.0f} {y:.0f})"))
-        drawn.append(tag("text", said, x=x + 24, y=y, class_="label"))
-        x += needed
-    return group(drawn), y
-
-
 def _entries(chart: Chart, ident: str) -> list[tuple[Markup, str]]:
-    """Swatches of 18 by 10 pixels that stand on the line of the text, and their words."""
+    """What each mark and line is."""
     entries = []
     if chart.density is not None:
         band = tag("rect", x=0, y=-9, width=18, height=10, class_="band rms")

@@ -21,7 +21,7 @@ def eigenvalues_table(chart: Chart) -> Table:
     upper = [stick for stick in sticks if stick.end == "largest"]
     lower = [stick for stick in reversed(sticks) if stick.end != "largest"]
     rows = [_eigenvalue(stick) for stick in [*upper, *lower]]
-    columns = ("end", "eigenvalue", "residual", "error at most", "place")
+    columns = ("end", "eigenvalue", "residual", "error", "place")
     numeric = (False, True, True, True, False)
     if not any(row[-1] for row in rows):
         columns, numeric, rows = columns[:-1], numeric[:-1], [row[:-1] for row in rows]

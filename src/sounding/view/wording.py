@@ -237,6 +237,17 @@ def _(result: Repair) -> str:
     return f"Repaired: {quantity(last)} {before} → {after}"
 
 
+@headline.register
+def _(result: Profile) -> str:
+    values = np.asarray(result.values, dtype=float)
+    said = f"{result.quantity[:1].upper()}{result.quantity[1:]}"
+    if not np.isfinite(values).any():
+        return said
+    low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
+    ends = (f"{number(values[i])} ({result.layers[i] or 'the model'})" for i in (low, high))
+    return said + ": from " + " to ".join(ends)
+
+
 headline.register(Spectrum, wording_curvature.spectrum_headline)
 headline.register(Eigenpairs, wording_curvature.eigenpairs_headline)
 headline.register(Density, wording_curvature.density_headline)

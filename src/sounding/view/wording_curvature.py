@@ -16,6 +16,13 @@ from sounding.view.spectrum import Chart, shares
 from sounding.view.stability import largest, limit
 
 LOUD = "NOT CONVERGED: "
+RESIDUALS = (
+    (
+        "residual",
+        "norm of H v − value · v: an eigenvalue lies that near to the value, for certain.",
+    ),
+    ("error", "at most this: the smaller of the residual and residual² / gap to the next value."),
+)
 
 
 def spectrum_headline(result: Spectrum) -> str:
@@ -59,8 +66,8 @@ def _below(density: Density) -> str:
 def estimate_headline(result: Estimate) -> str:
     """'Trace 123.4 ± 2.1'."""
     loud = LOUD if trouble(result) else ""
-    said = f"{result.quantity[:1].upper()}{result.quantity[1:]} {uncertain(result.value, result.error)}"
-    return f"{loud}{said} ± {rough(result.error)}"
+    name = result.quantity[:1].upper() + result.quantity[1:]
+    return f"{loud}{name} {uncertain(result.value, result.error)} ± {rough(result.error)}"
 
 
 def sharpness_headline(result: SharpnessSeries) -> str:
@@ -76,6 +83,8 @@ def sharpness_headline(result: SharpnessSeries) -> str:
     if math.isfinite(limits[last]):
         part = number(sharpest[last] / limits[last])
         said += f": {part} of the stable limit {number(limits[last])}"
+    if last < len(sharpest) - 1:
+        said += f"; NaN from step {int(result.steps[last + 1]):,}"
     return said
 
 
@@ -152,11 +161,17 @@ def signs(density: Density) -> list[str]:
     (below, below_error), (above, above_error) = found["below"], found["above"]
     if math.isnan(below):
         return []
-    rest = max(0.0, 1 - below - above)
+    sides = [
+        f"at least {share(part, error)} of the eigenvalues are {name} zero"
+        for part, error, name in ((below, below_error, "below"), (above, above_error, "above"))
+        if part > 0
+    ]
+    certain = " and ".join(sides)
+    rest = share(max(0.0, 1 - below - above))
+    others = f"{certain[0].upper()}{certain[1:]}. The other {rest}" if certain else "All"
     return [
-        f"At least {share(below, below_error)} of the eigenvalues are below zero and at least "
-        f"{share(above, above_error)} above it. The other {share(rest)} are too near zero for "
-        f"{density.degree} Lanczos steps to tell their sign: flat directions, mostly."
+        f"{others} are too near zero for {density.degree} Lanczos steps to tell their sign: "
+        "directions that are flat, or nearly."
     ]
 
 
@@ -190,7 +205,7 @@ def _downwards(pairs: Eigenpairs) -> str:
             f"a negative eigenvalue is not certain, as {uncertain(value, residual)} is less than "
             f"its residual {rough(residual)}; a smaller tol would decide."
         )
-    if math.isfinite(pairs.bound):
+    if bounded(pairs):
         return (
             f"no negative eigenvalue was found, and with probability {sure(pairs.miss)} none lies "
             f"below {number(min(pairs.bound, value))}. A minimum needs a gradient of zero as well."
@@ -198,15 +213,22 @@ def _downwards(pairs: Eigenpairs) -> str:
     return "no negative eigenvalue was found."
 
 
+def bounded(pairs: Eigenpairs) -> bool:
+    """Whether something is known of what lies beyond the eigenvalues found."""
+    return math.isfinite(pairs.bound) and pairs.miss < 1
+
+
 def beyond(pairs: Eigenpairs) -> str:
     """'largest 34.47, nothing above 34.5 (99.9 %)'."""
     if not len(pairs.values) or math.isnan(float(pairs.values[0])):
         return f"{pairs.which}: NaN" if len(pairs.values) else f"{pairs.which}: not computed"
     said = f"{pairs.which} {uncertain(pairs.values[0], pairs.residuals[0])}"
-    if not math.isfinite(pairs.bound):
+    if not bounded(pairs):
         return said
     side = "above" if pairs.which == "largest" else "below"
-    return f"{said}, nothing {side} {uncertain(pairs.bound, pairs.residuals[0])} ({sure(pairs.miss)})"
+    return (
+        f"{said}, nothing {side} {uncertain(pairs.bound, pairs.residuals[0])} ({sure(pairs.miss)})"
+    )
 
 
 def bulk(chart: Chart) -> str:
@@ -215,11 +237,15 @@ def bulk(chart: Chart) -> str:
         return ""
     low, high = map(number, chart.bulk)
     said = f"bulk from {low} to {high}"
-    outside = [stick for stick in chart.sticks() if stick.outlier]
     if not chart.ends:
         return said
-    every = len(outside) == len(chart.sticks()) and len(outside) > 0
-    return f"{said}, {'at least ' if every else ''}{count(len(outside), 'outlier')}"
+    sticks = [stick for stick in chart.sticks() if stick.outlier is not None]
+    every = any(
+        all(stick.outlier for stick in sticks if stick.end == end)
+        for end in {stick.end for stick in sticks}
+    )
+    outliers = count(sum(bool(stick.outlier) for stick in sticks), "outlier")
+    return f"{said}, {'at least ' if every else ''}{outliers}"
 
 
 def scale(chart: Chart) -> str:
@@ -227,3 +253,88 @@ def scale(chart: Chart) -> str:
     if not chart.scale.bend:
         return ""
     return f"linear within ±{number(chart.scale.bend)}, logarithmic beyond"
+
+
+def caption(chart: Chart) -> str:
+    """How the figure is to be read, with where the bulk ends."""
+    if chart.density is None:
+        said = ["Marks are eigenvalues, bars their residuals, dotted lines the bounds."]
+    else:
+        said = [
+            "The density's axis is logarithmic; a stick is one eigenvalue, and as high as one "
+            "eigenvalue stands in the density."
+        ]
+    if scale(chart):
+        said.append(f"The axis of eigenvalues is {scale(chart)}.")
+    outside = bulk(chart)
+    if outside:
+        said.append(f"{outside[0].upper()}{outside[1:]}.")
+    return " ".join(said)
+
+
+def sharpness_caption(result: SharpnessSeries) -> str:
+    """How the figure is to be read, and what it cost."""
+    certified = int(np.sum(result.certified))
+    products = count(int(np.sum(result.products)), "matrix-vector product")
+    return (
+        f"{count(len(result.steps), 'measurement')}, {certified} of them certified by a search "
+        "from a random start; the others follow the last eigenvector, and could miss one that "
+        f"overtook it. Bars are residuals. {products}, {number(float(np.sum(result.seconds)))} s."
+    )
+
+
+def certainty(result: Spectrum | Eigenpairs | Density | Estimate) -> list[tuple[str, str]]:
+    """What the error of each number is, as (name, explanation)."""
+    if isinstance(result, Spectrum):
+        said = certainty(result.largest)[:2]
+        said += [*_bounds(result.largest), *_bounds(result.smallest)]
+        if result.density is not None and signs(result.density):
+            said += certainty(result.density)
+        if result.trace is not None:
+            said.append((estimate_headline(result.trace), _standard_error(result.trace)))
+        return said + [("note", note) for note in result.notes]
+    if isinstance(result, Eigenpairs):
+        return [*RESIDUALS, *_bounds(result)]
+    if isinstance(result, Estimate):
+        return [("error", _standard_error(result))]
+    starts = len(np.atleast_2d(result.nodes))
+    return [
+        (
+            "density",
+            f"stochastic Lanczos quadrature, {count(starts, 'random start')} of {result.degree} "
+            f"steps, smoothed with a Gaussian of width {number(result.width)}. The band is two "
+            "standard errors over the starts, and holds no error of the smoothing.",
+        ),
+        (
+            "share below zero",
+            "a lower bound from the quadrature itself, not from the smoothed curve, which leaks "
+            "across zero.",
+        ),
+    ]
+
+
+def _bounds(pairs: Eigenpairs) -> list[tuple[str, str]]:
+    """What may lie beyond the outermost eigenvalue found."""
+    if not bounded(pairs):
+        return []
+    side = "above" if pairs.which == "largest" else "below"
+    said = (
+        f"with probability {sure(pairs.miss)} over the random start, nothing lies {side} "
+        f"{uncertain(pairs.bound, pairs.residuals[0])}. One farther out than the tolerance "
+        f"allows was missed with probability {number(pairs.missed)} at most."
+    )
+    return [(f"{pairs.which} eigenvalue", said)]
+
+
+def _standard_error(estimate: Estimate) -> str:
+    """'one standard error over the random vectors, 1.3 % of the value where 2 % was asked for'."""
+    size = abs(estimate.value)
+    known = size and math.isfinite(estimate.error)
+    part = f"{share(estimate.error / size)} of the value" if known else "of a value of zero or NaN"
+    mean = ""
+    if estimate.quantity == "trace" and estimate.size:
+        mean = f" The mean eigenvalue is {number(estimate.value / estimate.size)}."
+    return (
+        f"± is one standard error over the random vectors: {part}, where {share(estimate.tol)} "
+        f"was asked for.{mean}"
+    )
