@@ -19,13 +19,15 @@ from torch.utils.checkpoint import checkpoint
 from sounding.objective import Objective, as_objective
 
 SAMPLES, FEATURES, CLASSES, TOKENS = 6, 2, 3, 5
+VECTOR, SERIES, IMAGE = (4,), (3, 2), (2, 2, 2)  # what the thing is given, for one sample
+NORMS = nn.utils.parametrizations
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     model: nn.Module
     loss: Callable[[Any, Any], torch.Tensor]
-    batch: tuple[Any, Any]
+    batch: Any
     names: tuple[str, ...] = ("middle",)  # an error about this case holds one of them
 
 
@@ -482,26 +484,26 @@ def too_long_in_the_end():
 
 def hooked():
     """A gradient that is doubled on its way into one weight: no longer that of the loss."""
-    case = between((4,), nn.Linear(4, 3), "hook")
+    case = between(VECTOR, nn.Linear(4, 3), "hook")
     case.model.middle.weight.register_hook(lambda gradient: 2 * gradient)
     return case
 
 
 def hooked_layer():
-    case = between((4,), nn.Linear(4, 3), "hook")
+    case = between(VECTOR, nn.Linear(4, 3), "hook")
     case.model.middle.register_full_backward_hook(lambda _, inwards, outwards: (2 * inwards[0],))
     return case
 
 
 def frozen():
-    case = between((4,), nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)))
+    case = between(VECTOR, nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)))
     case.model.middle[0].requires_grad_(False)
     return case
 
 
 def at_a_kink():
     """A sample of zeros and biases of zero: some units of the ReLU stand exactly on the kink."""
-    case = between((4,), nn.ReLU())
+    case = between(VECTOR, nn.ReLU())
     nn.init.zeros_(case.model.before.bias)
     case.batch[0][0] = 0
     return case
@@ -515,7 +517,8 @@ def beside_float32():
 
 def normed_at_a_kink():
     """A layer of which double backward is wrong, and units that stand exactly on the kink."""
-    case = between((4,), nn.Sequential(nn.ReLU(), NORMS.weight_norm(nn.Linear(4, 4))))
+    layer = nn.Sequential(nn.ReLU(), NORMS.weight_norm(nn.Linear(4, 4)))
+    case = between(VECTOR, layer, "kink")
     nn.init.zeros_(case.model.before.bias)
     case.batch[0][0] = 0
     return case
@@ -598,9 +601,6 @@ def penalised(model, batch):
 
 
 # -- the catalogue -----------------------------------------------------------------------------
-
-NORMS = nn.utils.parametrizations
-VECTOR, SERIES, IMAGE = (4,), (3, 2), (2, 2, 2)
 
 
 def encoder(layers=None, dropout=0.1):

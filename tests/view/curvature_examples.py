@@ -13,7 +13,7 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.result import Profile
 
@@ -206,6 +206,7 @@ def not_a_number() -> Spectrum:
     return spectrum(largest=broken, smallest=lower, density=empty, trace=None)
 
 
+@functools.cache
 def zero_matrix() -> Spectrum:
     """A loss that is linear in the parameters."""
     return spectrum(
@@ -217,6 +218,7 @@ def zero_matrix() -> Spectrum:
     )
 
 
+@functools.cache
 def one_sided() -> Spectrum:
     """A Gauss-Newton matrix: positive semidefinite, half of it zero."""
     rng = np.random.default_rng(4)
@@ -230,6 +232,7 @@ def one_sided() -> Spectrum:
     )
 
 
+@functools.cache
 def all_negative() -> Spectrum:
     """The negative of the same: the densest part lies on the right."""
     rng = np.random.default_rng(4)
@@ -243,6 +246,7 @@ def all_negative() -> Spectrum:
     )
 
 
+@functools.cache
 def huge() -> Spectrum:
     """From 1e-3 to 1e6: on a linear axis the bulk would be one pixel wide."""
     rng = np.random.default_rng(5)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from sounding.view import numbers, wording, wording_curvature
+from sounding.view import numbers, wording, wording_curvature, wording_sharpness
 from sounding.view.spectrum import spectrum_chart
 
 
@@ -121,8 +121,8 @@ def test_sharpness_is_told_from_first_to_last_beside_the_limit(examples):
     said = wording.headline(series)
     assert said == "Sharpness 3.04 at step 0, 64.1 at step 2,000: 0.802 of the stable limit 80"
     above = int(np.sum(series.values[:, 0] > 2 / series.lr))
-    assert f"above it at {above} of 41 measurements" in wording_curvature.sharpness_meaning(series)
-    said = wording_curvature.sharpness_meaning(examples.curvature.sharpness(momentum=0.9))
+    assert f"above it at {above} of 41 measurements" in wording_sharpness.series_meaning(series)
+    said = wording_sharpness.series_meaning(examples.curvature.sharpness(momentum=0.9))
     assert "2 (1 + momentum 0.9) / learning rate" in said
     assert wording.headline(examples.curvature.broken_series()).endswith("NaN from step 250")
     assert wording.headline(examples.curvature.empty_series()) == "Sharpness was not measured"

@@ -37,8 +37,10 @@ class Basis:
     def rows(self, first: int, last: int) -> torch.Tensor:
         """(last - first, n) of them, on the operator's device."""
         parts = [part[a:b] for _, part, a, b in self._parts(first, last)]
-        return torch.cat(parts).to(self._operator.device) if len(parts) != 1 else parts[0].to(
-            self._operator.device
+        return (
+            torch.cat(parts).to(self._operator.device)
+            if len(parts) != 1
+            else parts[0].to(self._operator.device)
         )
 
     def project_out(self, block: torch.Tensor, first: int = 0) -> torch.Tensor:
@@ -60,7 +62,7 @@ class Basis:
         return torch.cat(found).double().cpu()
 
     def combined(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """(k, n) sums of the rows with (m, k) float64 `coefficients`; m may be fewer than there are."""
+        """(k, n) sums of the first m rows with (m, k) float64 `coefficients`."""
         device = self._operator.device
         weights = coefficients.to(self._operator.dtype)
         total = torch.zeros(

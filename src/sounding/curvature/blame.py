@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sounding.capture.calls import ModuleCall, module_calls
 from sounding.curvature.check import verify
@@ -31,11 +31,8 @@ class _Alone(nn.Module):
         )
 
     def forward(self) -> Any:
-        leaves = [
-            self.inputs[str(i)] if str(i) in self.inputs else leaf
-            for i, leaf in enumerate(self._fixed)
-        ]
-        args, kwargs = torch.utils._pytree.tree_unflatten(leaves, self._tree)
+        leaves = [self.inputs.get(str(i), leaf) for i, leaf in enumerate(self._fixed)]
+        args, kwargs = tree_unflatten(leaves, self._tree)
         return self.module(*args, **kwargs)
 
 

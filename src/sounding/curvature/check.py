@@ -66,9 +66,7 @@ def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Ver
     """
     wide = subject.dtype == torch.float64
     steps, agree = (STEPS, AGREE) if wide else (SINGLE_STEPS, AGREE_SINGLE)
-    vectors = normal(
-        2, subject.layout.size, seed=seed, dtype=subject.dtype, device=subject.device
-    )
+    vectors = normal(2, subject.layout.size, seed=seed, dtype=subject.dtype, device=subject.device)
     try:
         if method == "difference" and not _of_the_loss(subject, batch, vectors[0], steps, agree):
             return _failed(method, "the gradient is not that of the loss")
@@ -91,9 +89,7 @@ def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Ver
 
 def _failed(method: str, words: str) -> Verification:
     nan = float("nan")
-    return Verification(
-        method=method, outcome="error", deviation=nan, asymmetry=nan, words=words
-    )
+    return Verification(method=method, outcome="error", deviation=nan, asymmetry=nan, words=words)
 
 
 def _of_the_loss(

@@ -23,4 +23,6 @@ class Estimate(Result):
 
     def __str__(self) -> str:
         loud = "" if self.converged else f"  NOT CONVERGED: {self.note}"
-        return f"{self.quantity} {self.value:.5g} ± {self.error:.2g}, {self.products} products{loud}"
+        return (
+            f"{self.quantity} {self.value:.5g} ± {self.error:.2g}, {self.products} products{loud}"
+        )

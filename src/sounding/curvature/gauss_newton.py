@@ -9,6 +9,7 @@ from torch import nn
 
 from sounding.curvature.check import verify
 from sounding.curvature.operator import Operator
+from sounding.curvature.output_check import check_gradient
 from sounding.curvature.outputs import loss_of_output, output_value
 from sounding.curvature.products import Product, difference, forward, kept
 from sounding.curvature.sandwich import Problem, problem, sandwich
@@ -95,6 +96,7 @@ def _verified_loss(given: Problem) -> tuple[str, tuple[str, ...]]:
     assert given.few is not None
     few, batch = given.few
     behind = loss_of_output(few, output_value(few, batch))
+    check_gradient(behind, batch)
     tried = []
     for candidate in ("kept", "forward", "difference"):
         tried.append(verify(behind, batch, candidate))
@@ -109,9 +111,7 @@ def _verified_loss(given: Problem) -> tuple[str, tuple[str, ...]]:
 
 def _notes(given: Problem, behind: Subject, how: str, outcome: str) -> tuple[str, ...]:
     assert given.few is not None
-    vectors = normal(
-        VECTORS, behind.layout.size, seed=0, dtype=behind.dtype, device=behind.device
-    )
+    vectors = normal(VECTORS, behind.layout.size, seed=0, dtype=behind.dtype, device=behind.device)
     products = _hessian(behind, given.few[1], how)[0](vectors)
     notes = []
     if outcome == "undecided":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -169,17 +170,13 @@ def _products(
     used: list[str] = []
     left = budget
     for part in parts:
-        how = method
-        if how == "kept":
-            try:
+        product = None
+        if method == "kept":
+            with contextlib.suppress(OverBudget):
                 product, size = kept(subject, part.batch, left)
                 left -= size
-            except OverBudget:
-                how = "double"
-        if how == "double":
-            product = double(subject, part.batch, budget)
-        found.append(product)
-        used.append(how)
+        used.append("double" if product is None else "kept")
+        found.append(product or double(subject, part.batch, budget))
     if "double" in used:
         _check_fits(subject, parts[used.index("double")].batch, budget)
     return found, list(dict.fromkeys(used))

@@ -202,11 +202,13 @@ class Operator:
 
     def to_scipy(self) -> Any:
         """The same as a ``scipy.sparse.linalg.LinearOperator``."""
-        from scipy.sparse.linalg import LinearOperator
+        from scipy.sparse import linalg
+
+        make: Any = linalg.LinearOperator  # its type stubs know the base class's arguments only
 
         kind = np.dtype(str(self.dtype).removeprefix("torch."))
         product: Any = lambda v: self @ np.asarray(v, dtype=kind)  # noqa: E731
-        return LinearOperator(
+        return make(
             (self.size, self.size),
             matvec=lambda v: product(v.reshape(-1)),
             rmatvec=lambda v: product(v.reshape(-1)),

@@ -5,17 +5,22 @@ Asked like :mod:`sounding.curvature.check`: on a few samples, in double precisio
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from sounding.curvature.blame import culprits
 from sounding.curvature.check import AGREE, AGREE_SINGLE, SYMMETRIC, Verification
 from sounding.curvature.outputs import METHODS, linearised, output_value
-from sounding.curvature.products import SINGLE_STEPS, STEPS, moved
+from sounding.curvature.products import SINGLE_STEPS, STEPS, differenced, gradient, moved, value
 from sounding.curvature.setting import Subject
 from sounding.objective import Batch
 from sounding.vectors import normal
 
 ASIDE = 1e-3  # how far from a kink a formula is tried as well, as a share of the parameters' size
+KINK = "the output has a kink right here (a rectifier at exactly zero); one of its slopes is taken"
+LOSS_STEPS = (1e-6, 1e-3)  # ||step|| / ||output||; the second for a loss in single precision
+SLOPE = 1e-3  # relative: rounding of that, and far below a wrong formula's deviation
 FAINT = 1e-2  # a parameter whose share is below this of the largest is not magnified further
 
 
@@ -43,26 +48,58 @@ def verified_output(subject: Subject, batch: Batch, method: str | None) -> Verif
     )
 
 
-def verify_output(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Verification:
-    """Try `method` on two random vectors; where there is a kink, beside it as well.
+def check_gradient(behind: Subject, batch: Batch) -> None:
+    """The gradient of a loss by its output is the loss's slope along a random direction.
 
-    Each vector's product is compared with the difference at a step of its own, and where they
-    disagree with the other step too. Costs ten passes of few samples.
+    Raises:
+        ValueError: If not: with detached values it is another.
     """
-    here = _verify(subject, batch, method, seed)
+    vector = normal(1, behind.layout.size, seed=0, dtype=behind.dtype, device=behind.device)[0]
+    there = gradient(behind, batch)
+    off = [
+        abs(float(differenced(behind, batch, vector, step, value)) - float(there @ vector))
+        for step in LOSS_STEPS
+    ]
+    if min(off) > SLOPE * float(there.norm()):
+        raise ValueError(
+            "the gradient by the output is not that of the loss; take out .detach() and hooks on "
+            "gradients, or pass check=False to trust it"
+        )
+
+
+def verify_output(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Verification:
+    """Try `method` on two random vectors.
+
+    Where differences to the two sides disagree there is a kink, so beside it is asked as well; or
+    something inside rounds to single precision, so longer steps are taken. Each vector's product is
+    compared with the difference at a step of its own, and where they disagree with the other step
+    too. Costs ten passes of few samples.
+    """
+    if subject.dtype != torch.float64:
+        return _verify(subject, batch, method, SINGLE_STEPS, AGREE_SINGLE, seed)
+    here = _verify(subject, batch, method, STEPS, AGREE, seed)
     if here.outcome != "undecided":
         return here
     aside = normal(1, subject.layout.size, seed=seed, dtype=subject.dtype, device=subject.device)
     by = ASIDE * _size(subject) / float(aside.norm())
     with moved(subject.parameters, subject.layout.split(aside[0]), by):
-        beside = _verify(subject, batch, method, seed)
-    return beside if beside.outcome in ("wrong", "error") else here
+        beside = _verify(subject, batch, method, STEPS, AGREE, seed)
+    if beside.outcome == "right":
+        return dataclasses.replace(beside, words=KINK)
+    if beside.outcome == "undecided":
+        return _verify(subject, batch, method, SINGLE_STEPS, AGREE_SINGLE, seed)
+    return beside
 
 
-def _verify(subject: Subject, batch: Batch, method: str, seed: int) -> Verification:
+def _verify(
+    subject: Subject,
+    batch: Batch,
+    method: str,
+    steps: tuple[float, ...],
+    agree: float,
+    seed: int,
+) -> Verification:
     """The vectors are weighted so that each parameter moves the output by as much."""
-    wide = subject.dtype == torch.float64
-    steps, agree = (STEPS, AGREE) if wide else (SINGLE_STEPS, AGREE_SINGLE)
     kind = {"dtype": subject.dtype, "device": subject.device}
     try:
         j = linearised(subject, batch, method)

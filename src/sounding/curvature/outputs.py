@@ -8,12 +8,13 @@ trick", Townsend 2017); or forward mode; or a central difference of outputs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from sounding.curvature.backward import Backward, strided
+from sounding.curvature.backward import Backward, strided, unhooked
 from sounding.curvature.products import SINGLE_STEPS, STEPS, Product, differenced, saved_bytes
 from sounding.curvature.setting import Subject, widened
 from sounding.objective import Batch, as_objective
@@ -50,8 +51,8 @@ def linearised(
     """
     if method == "difference":  # for whatever autograd cannot do, so without its finer tools
         found = output_value(subject, batch)
-        push, pull = _differences(subject, batch), _accumulated(subject, batch)
-        return Linearised(found, push, pull, 0.0)
+        pull = functools.partial(pulled, subject, batch)
+        return Linearised(found, _differences(subject, batch), pull, 0.0)
     with subject.prepared(), saved_bytes(subject, budget) as held:
         found = output(subject, batch)
         pull = Backward([found], subject.parameters)
@@ -97,9 +98,10 @@ def output_value(subject: Subject, batch: Batch) -> torch.Tensor:
 def _twice(subject: Subject, found: torch.Tensor) -> Product:
     """Backward through the backward pass, in which the parameters' side is a constant."""
     u = torch.zeros_like(found, requires_grad=True)
-    gradients = torch.autograd.grad(
-        found, subject.parameters, u, create_graph=True, materialize_grads=True
-    )
+    with unhooked(subject.parameters):
+        gradients = torch.autograd.grad(
+            found, subject.parameters, u, create_graph=True, materialize_grads=True
+        )
     return Backward(gradients, [u])
 
 
@@ -119,7 +121,7 @@ def _forward(subject: Subject, batch: Batch) -> Product:
         for vector in block:
             along = dict(zip(names, subject.layout.split(vector), strict=True))
             with subject.prepared():
-                _, pushed = torch.func.jvp(at, (here,), (along,))
+                pushed = torch.func.jvp(at, (here,), (along,))[1]
             rows.append(pushed.detach().reshape(-1))
         return torch.stack(rows)
 
@@ -144,9 +146,7 @@ def _differences(subject: Subject, batch: Batch) -> Product:
     return push
 
 
-def output_slope(
-    subject: Subject, batch: Batch, vector: torch.Tensor, step: float
-) -> torch.Tensor:
+def output_slope(subject: Subject, batch: Batch, vector: torch.Tensor, step: float) -> torch.Tensor:
     """(m,) the central difference of the output along `vector`, (n,)."""
     if not vector.any():
         return output_value(subject, batch).reshape(-1) * 0
@@ -160,24 +160,22 @@ def _row(subject: Subject, batch: Batch) -> torch.Tensor:
 # -- J'u ------------------------------------------------------------------------------------
 
 
-def _accumulated(subject: Subject, batch: Batch) -> Product:
-    """J'u by ``.backward()`` on a new graph, which some operations want (reentrant checkpoints)."""
+def pulled(subject: Subject, batch: Batch, block: torch.Tensor) -> torch.Tensor:
+    """(k, m) -> (k, n): J'u for each row, on a new graph each.
 
-    def pull(block: torch.Tensor) -> torch.Tensor:
-        return torch.stack([_backward(subject, batch, u) for u in block])
-
-    return pull
-
-
-def _backward(subject: Subject, batch: Batch, u: torch.Tensor) -> torch.Tensor:
-    with subject.prepared():
-        found = output(subject, batch)
-        found.backward(u.view_as(found).to(found.dtype))
-        parts = [
-            torch.zeros_like(p) if p.grad is None else strided(p.grad.detach())
-            for p in subject.parameters
-        ]
-        return subject.layout.join(parts)
+    By ``.backward()``, which some operations insist on (reentrant checkpoints).
+    """
+    rows = []
+    for u in block:
+        with subject.prepared(), unhooked(subject.parameters):
+            found = output(subject, batch)
+            found.backward(u.view_as(found).to(found.dtype))
+            parts = [
+                torch.zeros_like(p) if p.grad is None else strided(p.grad.detach())
+                for p in subject.parameters
+            ]
+            rows.append(subject.layout.join(parts))
+    return torch.stack(rows)
 
 
 # -- the loss behind the output -------------------------------------------------------------
@@ -197,4 +195,3 @@ class _Given(nn.Module):
 def loss_of_output(subject: Subject, value: torch.Tensor) -> Subject:
     """The loss as a function of the output, at `value`: its Hessian is that by the output."""
     return Subject(_Given(value), subject.objective, seed=subject.seed)
-

@@ -9,12 +9,12 @@ multiplication by the Hessian", Neural Computation 6, for the first three.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from sounding.curvature.backward import Backward, strided
 from sounding.curvature.setting import Subject, widened
 from sounding.objective import Batch
 
@@ -48,8 +48,7 @@ def kept(subject: Subject, batch: Batch, budget: float = float("inf")) -> tuple[
     """
     with subject.prepared():
         gradients, size = _gradient_graph(subject, batch, budget)
-    product = _Backward(subject, gradients)
-    return product, size
+    return Backward(gradients, subject.parameters), size
 
 
 def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Product:
@@ -58,20 +57,20 @@ def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Prod
     def product(block: torch.Tensor) -> torch.Tensor:
         with subject.prepared():
             gradients, _ = _gradient_graph(subject, batch, budget)
-            return _Backward(subject, gradients, once=True)(block)
+            return Backward(gradients, subject.parameters)(block)
 
     return product
 
 
 def _gradient_graph(
     subject: Subject, batch: Batch, budget: float
-) -> tuple[list[torch.Tensor], float]:
+) -> tuple[tuple[torch.Tensor, ...], float]:
     with saved_bytes(subject, budget) as held:
         loss = subject.loss(batch)
         gradients = torch.autograd.grad(
             loss, subject.parameters, create_graph=True, materialize_grads=True
         )
-    return [_strided(g) for g in gradients], held[0]
+    return gradients, held[0]
 
 
 @contextlib.contextmanager
@@ -95,70 +94,6 @@ def saved_bytes(subject: Subject, budget: float) -> Iterator[list[float]]:
         yield held
 
 
-def _strided(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-class _Backward:
-    """One backward pass through the graph of the gradient, for each vector or for all at once."""
-
-    def __init__(
-        self, subject: Subject, gradients: list[torch.Tensor], *, once: bool = False
-    ) -> None:
-        self._subject = subject
-        self._gradients = gradients
-        self._live = [i for i, g in enumerate(gradients) if g.requires_grad]  # others are constant
-        self._once = once
-        self._batched: bool | None = None  # whether a block goes through at once; None: not tried
-
-    def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        if not self._live:
-            return torch.zeros_like(block)
-        if len(block) == 1 or self._once:
-            return self._one_by_one(block)
-        if self._batched is None:
-            return self._try_both(block)
-        return self._at_once(block) if self._batched else self._one_by_one(block)
-
-    def _one_by_one(self, block: torch.Tensor) -> torch.Tensor:
-        last = len(block) - 1
-        rows = [self._pull(v, i < last or not self._once, False) for i, v in enumerate(block)]
-        return torch.stack(rows)
-
-    def _at_once(self, block: torch.Tensor) -> torch.Tensor:
-        return self._pull(block, True, True)
-
-    def _try_both(self, block: torch.Tensor) -> torch.Tensor:
-        start = time.perf_counter()
-        rows = self._one_by_one(block)
-        middle = time.perf_counter()
-        self._batched = False
-        with contextlib.suppress(Exception):  # not every operation can be batched
-            together = self._at_once(block)
-            faster = time.perf_counter() - middle < middle - start
-            scale = rows.abs().max()
-            limit = 100 * torch.finfo(block.dtype).eps ** 0.75 * scale
-            self._batched = faster and bool((together - rows).abs().max() <= limit)
-        return rows
-
-    def _pull(self, vectors: torch.Tensor, keep: bool, batched: bool) -> torch.Tensor:
-        parts = self._subject.layout.split(vectors)
-        pulled = torch.autograd.grad(
-            [self._gradients[i] for i in self._live],
-            self._subject.parameters,
-            [parts[i] for i in self._live],
-            retain_graph=keep,
-            allow_unused=True,
-            is_grads_batched=batched,
-        )
-        ahead = vectors.shape[:-1]
-        whole = [
-            p.new_zeros(*ahead, *p.shape) if g is None else _strided(g)
-            for g, p in zip(pulled, self._subject.parameters, strict=True)
-        ]
-        return self._subject.layout.join(whole, ahead=len(ahead))
-
-
 # -- forward mode ---------------------------------------------------------------------------
 
 
@@ -175,7 +110,7 @@ def forward(subject: Subject, batch: Batch) -> Product:
         for vector in block:
             along = dict(zip(names, subject.layout.split(vector), strict=True))
             with subject.prepared():
-                _, pushed = torch.func.jvp(gradient, (here,), (along,))
+                pushed: Any = torch.func.jvp(gradient, (here,), (along,))[1]
             rows.append(subject.layout.join([pushed[n] for n in names]))
         return torch.stack(rows)
 
@@ -274,7 +209,7 @@ def gradient(subject: Subject, batch: Batch) -> torch.Tensor:
     with subject.prepared():
         subject.loss(batch).backward()
         found = [
-            torch.zeros_like(p) if p.grad is None else _strided(p.grad.detach())
+            torch.zeros_like(p) if p.grad is None else strided(p.grad.detach())
             for p in subject.parameters
         ]
         return subject.layout.join(found)

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from sounding.curvature.check import Verification, small
 from sounding.curvature.memory import SHARE, free_bytes, readable
 from sounding.curvature.operator import Operator
 from sounding.curvature.output_check import verified_output
 from sounding.curvature.outputs import METHODS, linearised, loss_of_output, output_value
-from sounding.curvature.check import small
 from sounding.curvature.pieces import Piece, pieces
 from sounding.curvature.products import OverBudget, Product
 from sounding.curvature.setting import SLICE, Subject, samples, sliced
@@ -107,7 +107,7 @@ def sandwich(
     subject, chosen = given.subject, method or "kept"
     if given.few is not None:
         verification = verified_output(*given.few, method)
-        chosen, notes = verification.method, (*notes, *_notes(verification.outcome))
+        chosen, notes = verification.method, (*notes, *_notes(verification))
     budget = SHARE * free_bytes(subject.device) if memory is None else float(memory)
     products, used = _products(given, middle, chosen, budget)
     return Operator(
@@ -121,10 +121,10 @@ def sandwich(
     )
 
 
-def _notes(outcome: str) -> tuple[str, ...]:
-    if outcome == "undecided":
-        return ("the output has a kink right here (a rectifier at exactly zero)",)
-    return ()
+def _notes(verification: Verification) -> tuple[str, ...]:
+    if verification.outcome == "undecided":
+        return ("the output's derivative could not be checked: differences of it disagree",)
+    return (verification.words,) if verification.words else ()
 
 
 def _products(

@@ -12,7 +12,7 @@ from sounding.checkup import Checkup
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair

@@ -8,7 +8,7 @@ import numpy as np
 
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.view import wording_curvature as wording
 from sounding.view.palette import BLUE, GREY, VERMILLION
 from sounding.view.spectrum import Chart, Stick

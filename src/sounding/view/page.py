@@ -19,7 +19,7 @@ from sounding.checkup import Checkup
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -28,7 +28,14 @@ from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import numbers, tables, tables_curvature, wording, wording_curvature
+from sounding.view import (
+    numbers,
+    tables,
+    tables_curvature,
+    wording,
+    wording_curvature,
+    wording_sharpness,
+)
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
 from sounding.view.spectrum import spectrum_chart
@@ -212,6 +219,7 @@ def _templates() -> Any:
         paste=code,
         profile_svg=profile_svg,
         series_svg=series_svg,
+        sharpness=wording_sharpness,
         sharpness_svg=sharpness_svg,
         spectrum_svg=spectrum_svg,
         tables=tables,

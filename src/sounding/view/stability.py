@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 
 FAR = 100.0
 

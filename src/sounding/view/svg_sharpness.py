@@ -8,7 +8,7 @@ import math
 import numpy as np
 from markupsafe import Markup
 
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.view.stability import FAR, largest, limit, ranked
 from sounding.view.svg import (
     Axis,
@@ -21,7 +21,7 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
-from sounding.view.wording_curvature import sharpness_headline
+from sounding.view.wording_sharpness import series_headline
 
 WIDTHS = {"wide": 880.0, "narrow": 328.0}
 LEFT, RIGHT, BOTTOM = 52.0, 20.0, 290.0
@@ -53,7 +53,7 @@ def _sheet(series: SharpnessSeries, key: str, variant: str) -> Markup:
     return tag(
         "svg",
         tag("title", "Sharpness", id=f"{ident}-title"),
-        tag("desc", sharpness_headline(series), id=f"{ident}-desc"),
+        tag("desc", series_headline(series), id=f"{ident}-desc"),
         *drawn,
         class_=f"chart {variant}",
         viewbox=f"0 0 {width:.0f} {BOTTOM + 40:.0f}",

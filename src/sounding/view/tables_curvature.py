@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.view.numbers import number, rough, uncertain
 from sounding.view.spectrum import Chart, Stick
 from sounding.view.stability import limit, ranked

@@ -8,7 +8,7 @@ from rich.text import Text
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.view import wording_curvature as wording
 from sounding.view.spectrum import spectrum_chart
@@ -17,6 +17,7 @@ from sounding.view.tables import Table
 from sounding.view.tables_curvature import eigenvalues_table, sharpness_table
 from sounding.view.terminal_lines import holds_utf8, put
 from sounding.view.terminal_spectrum import spectrum_lines
+from sounding.view.wording_sharpness import series_meaning
 
 MOST_ROWS = 16  # of a table
 WIDEST = 110  # columns of a chart
@@ -66,7 +67,7 @@ def show_sharpness(console: Console, result: SharpnessSeries, title: str) -> Non
     put(console)
     _table(console, table, chosen, kept, _bars(result, ascii_only=_plain(console)))
     put(console)
-    put(console, Text(wording.sharpness_meaning(result)))
+    put(console, Text(series_meaning(result)))
 
 
 def _headline(console: Console, title: str, troubles: list[str]) -> None:

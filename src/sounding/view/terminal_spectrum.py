@@ -30,7 +30,7 @@ class Marks:
 
 
 BLOCKS = Marks(" ▁▂▃▄▅▆▇█", "░", "│", "┼", "│", "└", "─")
-PLAIN = Marks("  #", "=", "|", "+", "|", "+", "-")
+PLAIN = Marks(" #", "=", "|", "+", "|", "+", "-")
 
 
 def spectrum_lines(chart: Chart, width: int, *, ascii_only: bool = False) -> list[Text]:
@@ -47,14 +47,17 @@ def spectrum_lines(chart: Chart, width: int, *, ascii_only: bool = False) -> lis
         )
         for row in range(ROWS)
     ]
-    below = f", {marks.negative} below zero" if chart.below_zero() else ""
-    said = f"density per unit of eigenvalue, log scale{below}"
-    ends = f"; [ ] bulk, {marks.found} found" if chart.bulk else f"; {marks.found} found"
+    said = [
+        "density, log scale",
+        *([f"{marks.negative} below zero"] if chart.below_zero() else []),
+        *(["[ ] edges of the bulk"] if chart.bulk else []),
+        *([f"{marks.found} found"] if chart.ends else []),
+    ]
     return [
         *lines,
         _axis(chart, columns, marks),
         _ticks(chart, columns, ascii_only),
-        Text(" " * GUTTER + said + (ends if chart.ends or chart.bulk else ""), style=FAINT),
+        Text(" " * GUTTER + ", ".join(said), style=FAINT),
     ]
 
 

@@ -15,7 +15,7 @@ from sounding.checkup import Checkup
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
+from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
@@ -23,7 +23,7 @@ from sounding.rules.finding import Finding
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import wording_curvature
+from sounding.view import wording_curvature, wording_sharpness
 from sounding.view.numbers import count, number, percent, together
 
 DECADES = "decades of "  # a unit that begins so: effect and outcomes are decimal logarithms
@@ -252,7 +252,7 @@ headline.register(Spectrum, wording_curvature.spectrum_headline)
 headline.register(Eigenpairs, wording_curvature.eigenpairs_headline)
 headline.register(Density, wording_curvature.density_headline)
 headline.register(Estimate, wording_curvature.estimate_headline)
-headline.register(SharpnessSeries, wording_curvature.sharpness_headline)
+headline.register(SharpnessSeries, wording_sharpness.series_headline)
 
 
 def agreement(profile: Profile) -> str:

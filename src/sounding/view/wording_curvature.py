@@ -9,17 +9,16 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import SharpnessSeries
 from sounding.curvature.spectrum import Spectrum
 from sounding.view.numbers import count, number, rough, share, sure, uncertain
 from sounding.view.spectrum import Chart, shares
-from sounding.view.stability import largest, limit
 
 LOUD = "NOT CONVERGED: "
 RESIDUALS = (
     (
         "residual",
-        "norm of H v − value · v: an eigenvalue lies that near to the value, for certain.",
+        "norm of H v − value · v: an eigenvalue lies that near to the value, up to the rounding of "
+        "the products.",
     ),
     ("error", "at most this: the smaller of the residual and residual² / gap to the next value."),
 )
@@ -27,7 +26,7 @@ RESIDUALS = (
 
 def spectrum_headline(result: Spectrum) -> str:
     """'Largest eigenvalue 34.47 (residual 0.02), smallest -0.531 (residual 0.004); ...'."""
-    said = f"Largest eigenvalue {_first(result.largest)}, smallest {_first(result.smallest)}"
+    said = f"Largest eigenvalue {first(result.largest)}, smallest {first(result.smallest)}"
     if result.density is not None:
         said += f"; {_below(result.density)}"
     return (LOUD if trouble(result) else "") + said
@@ -38,10 +37,10 @@ def eigenpairs_headline(result: Eigenpairs) -> str:
     k = len(result.values)
     loud = LOUD if trouble(result) else ""
     if k <= 1:
-        return f"{loud}{result.which.capitalize()} eigenvalue {_first(result)}"
+        return f"{loud}{result.which.capitalize()} eigenvalue {first(result)}"
     last = uncertain(result.values[-1], result.residuals[-1])
     way = "down" if result.which == "largest" else "up"
-    return f"{loud}{k} {result.which} eigenvalues, from {_first(result)} {way} to {last}"
+    return f"{loud}{k} {result.which} eigenvalues, from {first(result)} {way} to {last}"
 
 
 def density_headline(result: Density) -> str:
@@ -70,40 +69,7 @@ def estimate_headline(result: Estimate) -> str:
     return f"{loud}{name} {uncertain(result.value, result.error)} ± {rough(result.error)}"
 
 
-def sharpness_headline(result: SharpnessSeries) -> str:
-    """'Sharpness 3.21 at step 0, 39.4 at step 2,000: 0.985 of the stable limit 40'."""
-    sharpest, limits = largest(result), limit(result)
-    known = np.flatnonzero(np.isfinite(sharpest))
-    if not len(known):
-        return "Sharpness is NaN throughout" if len(sharpest) else "Sharpness was not measured"
-    first, last = int(known[0]), int(known[-1])
-    said = f"Sharpness {number(sharpest[first])} at step {int(result.steps[first]):,}"
-    if last > first:
-        said += f", {number(sharpest[last])} at step {int(result.steps[last]):,}"
-    if math.isfinite(limits[last]):
-        part = number(sharpest[last] / limits[last])
-        said += f": {part} of the stable limit {number(limits[last])}"
-    if last < len(sharpest) - 1:
-        said += f"; NaN from step {int(result.steps[last + 1]):,}"
-    return said
-
-
-def sharpness_meaning(result: SharpnessSeries) -> str:
-    """How often the limit was passed, and what happens there."""
-    sharpest, limits = largest(result), limit(result)
-    both = np.isfinite(sharpest) & np.isfinite(limits)
-    if not both.any():
-        return "The learning rate is not known, so there is no limit to compare with."
-    above = int(np.sum(sharpest[both] > limits[both]))
-    momentum = f" (1 + momentum {number(result.momentum)})" if result.momentum else ""
-    return (
-        f"The stable limit is 2{momentum} / learning rate. Sharpness was above it at {above} of "
-        f"{count(int(both.sum()), 'measurement')}. Full-batch gradient descent cannot stay above "
-        "it for long: the loss oscillates, and sharpness falls back or the training diverges."
-    )
-
-
-def _first(pairs: Eigenpairs) -> str:
+def first(pairs: Eigenpairs) -> str:
     """'34.47 (residual 0.02)'."""
     if not len(pairs.values):
         return "not computed"
@@ -113,7 +79,7 @@ def _first(pairs: Eigenpairs) -> str:
     return f"{uncertain(value, residual)} (residual {rough(residual)})"
 
 
-def trouble(result: Spectrum | Eigenpairs | Density | Estimate | SharpnessSeries) -> list[str]:
+def trouble(result: Spectrum | Eigenpairs | Density | Estimate) -> list[str]:
     """What did not converge, a sentence each, with what to do about it."""
     parts = {"": result}
     if isinstance(result, Spectrum):
@@ -270,17 +236,6 @@ def caption(chart: Chart) -> str:
     if outside:
         said.append(f"{outside[0].upper()}{outside[1:]}.")
     return " ".join(said)
-
-
-def sharpness_caption(result: SharpnessSeries) -> str:
-    """How the figure is to be read, and what it cost."""
-    certified = int(np.sum(result.certified))
-    products = count(int(np.sum(result.products)), "matrix-vector product")
-    return (
-        f"{count(len(result.steps), 'measurement')}, {certified} of them certified by a search "
-        "from a random start; the others follow the last eigenvector, and could miss one that "
-        f"overtook it. Bars are residuals. {products}, {number(float(np.sum(result.seconds)))} s."
-    )
 
 
 def certainty(result: Spectrum | Eigenpairs | Density | Estimate) -> list[tuple[str, str]]:
