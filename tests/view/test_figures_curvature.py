@@ -10,7 +10,18 @@ from sounding.view import plot
 
 ODD = ["single", "no_density", "not_converged", "not_a_number", "zero_matrix", "one_sided",
        "all_negative", "huge", "hostile", "empty_series", "broken_series"]  # fmt: skip
-KINDS = ["spectrum", "eigenpairs", "smallest", "density", "trace", "sharpness", "layers", *ODD]
+KINDS = [
+    "spectrum",
+    "eigenpairs",
+    "smallest",
+    "density",
+    "trace",
+    "sharpness",
+    "layers",
+    "point",
+    "adam",
+    *ODD,
+]
 
 
 def _result(examples, kind):

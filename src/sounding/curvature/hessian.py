@@ -105,8 +105,8 @@ def hessian(
 
 
 def _check_loss(subject: Subject, batch: Batch) -> None:
-    with subject.prepared(), torch.no_grad():
-        value = float(subject.objective(subject.model, batch))
+    with subject.prepared():
+        value = float(subject.loss(batch).detach())
     if not math.isfinite(value):
         raise ValueError(
             f"the loss of the first batch is {value}, so there is no curvature to measure; run "

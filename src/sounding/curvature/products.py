@@ -9,6 +9,7 @@ multiplication by the Hessian", Neural Computation 6, for the first three.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ def saved_bytes(subject: Subject, budget: float) -> Iterator[list[float]]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            held[0] += storage.nbytes()
+            held[0] += min(storage.nbytes(), tensor.numel() * tensor.element_size())
             if held[0] > budget:
                 raise OverBudget
         return tensor
@@ -99,6 +100,9 @@ def saved_bytes(subject: Subject, budget: float) -> Iterator[list[float]]:
 
 def forward(subject: Subject, batch: Batch) -> Product:
     """Forward mode over the gradient: three to five gradients, the memory of one gradient."""
+    with warnings.catch_warnings():  # of torch's own use of torch.jit, at the first import
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import torch._decomp.decompositions_for_jvp  # noqa: F401
     names = list(subject.names)
 
     def product(block: torch.Tensor) -> torch.Tensor:
