@@ -78,6 +78,7 @@ class Net:
             if wanted == "trace":
                 found = truth.trace(self.product, self._run, 64 if slow else 256)
                 self.truth.trace, self.truth.trace_error = found
+                print(f"\nreference of the trace: {found[0]:.4g} ± {found[1]:.2g}")
             if wanted == "density":
                 starts = 8 if slow else 16
                 self.truth.measure = truth.measure(self.product, self.problem.size, starts, 60)
@@ -169,20 +170,22 @@ def examine(name: str, asked: list[str], seeds: int, data: Path) -> tuple[list[R
         return [], row
     note(f"{name}: references")
     net = Net(problem)
-    net.find_truth()
-    live, rows = set_up(net)
-    for question in QUESTIONS:
-        if question in asked:
-            net.find_more(question)
-            rows += contest(net, question, QUESTIONS[question], seeds, live)
-    if "warm" in asked:
-        rows += followed(net, seeds)
-    assert net.truth is not None
+    found = net.find_truth()
     print(f"\n{name}: {problem.size:,} parameters, one product {1e3 * net.unit:.3g} ms; reference: "
-          f"largest {', '.join(f'{v:.5g}' for v in net.truth.largest)}; smallest "
-          f"{net.truth.smallest[0]:.5g} (to {net.truth.error:.0e}); trace {net.truth.trace:.4g} ± "
-          f"{net.truth.trace_error:.2g}")  # fmt: skip
-    print(table(rows))
+          f"largest {', '.join(f'{v:.5g}' for v in found.largest)}; smallest "
+          f"{found.smallest[0]:.5g} (to {found.error:.0e})")  # fmt: skip
+    live, rows = set_up(net)
+    print(table(rows), flush=True)
+    for question in [*QUESTIONS, "warm"]:
+        if question not in asked:
+            continue
+        if question == "warm":
+            new = followed(net, seeds)
+        else:
+            net.find_more(question)
+            new = contest(net, question, QUESTIONS[question], seeds, live)
+        print(table(new), flush=True)
+        rows += new
     return rows, row
 
 
@@ -190,16 +193,12 @@ def examine(name: str, asked: list[str], seeds: int, data: Path) -> tuple[list[R
 
 
 def table(rows: list[Row]) -> str:
-    """The rows about one net, question by question, with the ratio of the best peer to ours."""
+    """The rows about one question, with the ratio of the best peer to ours."""
+    question = rows[0].question
+    titles = {"set-up": "making the Hessian", "warm": warm(None).title}
+    title = titles.get(question) or QUESTIONS[question].title
     head = f"{'':22}{'products':>9}{'units':>9}{'seconds':>9}{'error':>9} {'said':>6}  setting"
-    lines = []
-    for question in dict.fromkeys(row.question for row in rows):
-        there = [row for row in rows if row.question == question]
-        titles = {"set-up": "making the Hessian", "warm": warm(None).title}
-        title = titles.get(question) or QUESTIONS[question].title
-        lines += ["", f"{title}{ratio(there)}", head]
-        lines += [line(row) for row in there]
-    return "\n".join(lines)
+    return "\n".join(["", title + ratio(rows), head, *map(line, rows)])
 
 
 def line(row: Row) -> str:
@@ -271,8 +270,7 @@ def main() -> None:
         found, cost = examine(name, asked, given.seeds, given.data)
         rows += [dataclasses.asdict(row) for row in found]
         costly |= {name: cost} if cost else {}
-    if costly:
-        print("\n" + costs.table(costly))
+        print("\n" + costs.table(costly) if cost else "", flush=True)
     written(given.json, {"rows": rows, "costs": costly})
 
 

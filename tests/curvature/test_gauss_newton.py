@@ -4,7 +4,6 @@ The tests of the Hessian would not see that J v goes wrong where J'u is right, t
 curvature is left out or taken twice, or that a model with a wrong backward pass is accepted.
 """
 
-import contextlib
 import functools
 
 import numpy as np
@@ -61,14 +60,16 @@ def jacobian(model, x, names=None):
     """(m, n) by reverse mode over one output after the other."""
     every = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     chosen = {n: p for n, p in every.items() if names is None or n in names}
-    rows = jacrev(lambda values: functional_call(model, values, (x,)).reshape(-1))(chosen)
+    rows = jacrev(lambda values: functional_call(model, values, (x,)).reshape(-1), chunk_size=1)(
+        chosen
+    )
     return torch.cat([rows[n].flatten(1) for n in chosen], dim=1)
 
 
 def by_hand(model, loss, x, y, names=None):
     """J'H J from dense matrices."""
     z = model(x).detach()
-    h = torch.func.hessian(lambda flat: loss(flat.view_as(z), y))(z.reshape(-1))
+    h = jacrev(jacrev(lambda flat: loss(flat.view_as(z), y)))(z.reshape(-1))
     j = jacobian(model, x, names)
     return j.T @ h @ j
 
@@ -83,7 +84,7 @@ def full_hessian(model, loss, x, y):
         values = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
         return loss(functional_call(model, values, (x,)), y)
 
-    return torch.func.hessian(value)(flat)
+    return jacrev(jacrev(value))(flat)
 
 
 # -- closed forms -------------------------------------------------------------------------------
@@ -191,7 +192,8 @@ def test_batch_norm_takes_part_as_its_mode_says_and_keeps_its_buffers():
 def test_dropout_is_one_mask_that_the_seed_chooses():
     net, batch = nn.Sequential(mlp(), nn.Dropout(0.5)), (torch.randn(N, 3), torch.randn(N, CLASSES))
     first, again, other = (
-        gauss_newton(net, F.mse_loss, batch, seed=seed, check=False).to_dense() for seed in (1, 1, 2)
+        gauss_newton(net, F.mse_loss, batch, seed=seed, check=False).to_dense()
+        for seed in (1, 1, 2)
     )
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert (first - other).norm() > 0.01 * first.norm()
@@ -251,7 +253,7 @@ def test_the_models_precision_is_kept(dtype, close):
 def test_where_graphs_do_not_fit_they_are_built_anew():
     net, batch = mlp(), data()
     kept = gauss_newton(net, F.cross_entropy, batch, micro_batch=3)
-    one = gauss_newton(net, F.cross_entropy, batch, micro_batch=3, memory=3000)
+    one = gauss_newton(net, F.cross_entropy, batch, micro_batch=3, memory=1000)
     assert "computed anew" in one.method
     assert "kept graph" in one.method
     torch.testing.assert_close(one.to_dense(), kept.to_dense(), **EXACT)
@@ -260,9 +262,9 @@ def test_where_graphs_do_not_fit_they_are_built_anew():
 def test_where_one_does_not_fit_the_error_says_what_would():
     net, batch = mlp(), data()
     with pytest.raises(ValueError, match=r"micro_batch=[1-6] would fit") as error:
-        gauss_newton(net, F.cross_entropy, batch, memory=3000)
+        gauss_newton(net, F.cross_entropy, batch, memory=800)
     size = int(str(error.value).split("micro_batch=")[1].split()[0])
-    gauss_newton(net, F.cross_entropy, batch, memory=3000, micro_batch=size)
+    gauss_newton(net, F.cross_entropy, batch, memory=800, micro_batch=size)
     enough = float(str(error.value).split("memory=")[1].split()[0])
     gauss_newton(net, F.cross_entropy, batch, memory=enough)
 
@@ -331,8 +333,11 @@ def test_a_wrong_backward_pass_is_refused_and_named(middle):
 def test_the_same_layer_with_a_right_backward_pass_is_accepted():
     net, (x, y) = around(Biased(factor=1.0)), data()
     found = gauss_newton(net, F.cross_entropy, (x, y)).to_dense()
-    j = jacobian(nn.Sequential(net[0], nn.Tanh(), net[3]), x + 0)  # other shape: only sizes count
-    assert found.shape == (j.shape[1] + 5,) * 2
+    with torch.no_grad():
+        net[0].bias += net[1].bias  # the two are the same to the output
+    plain = by_hand(nn.Sequential(net[0], nn.Tanh(), net[3]), F.cross_entropy, x, y)
+    torch.testing.assert_close(found[15:20, 15:20], plain[15:20, 15:20], **EXACT)
+    torch.testing.assert_close(found[20:25, 20:25], plain[15:20, 15:20], **EXACT)
 
 
 def test_hooks_on_gradients_belong_to_the_training():
@@ -439,5 +444,5 @@ def test_bad_input_is_explained():
         gauss_newton(net, decay, (x, y))
     with refused(match="loss of the first batch is nan"):
         gauss_newton(net, lambda z, y: F.cross_entropy(z, y) * float("nan"), (x, y))
-    with contextlib.suppress(ValueError):
-        pytest.raises(TypeError, gauss_newton, net, "mse", (x, y))
+    with pytest.raises(TypeError, match="loss is a str"):
+        gauss_newton(net, "mse", (x, y))

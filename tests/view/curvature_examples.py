@@ -14,7 +14,6 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
-from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.result import Profile
 
@@ -271,28 +270,6 @@ def hostile() -> Spectrum:
     """Strings that try to break out of the page."""
     pairs = eigenpairs(converged=False, note=HOSTILE)
     return spectrum(largest=pairs, matrix=f"Hessian of {HOSTILE}", notes=(HOSTILE,))
-
-
-def point(**changes: object) -> Sharpness:
-    """Sharpness at one point, under gradient descent."""
-    made = Sharpness(
-        largest=eigenpairs(values=OUTLIERS[:1]),
-        trace=trace(),
-        ascent=0.0123,
-        rho=0.05,
-        preconditioned=None,
-        optimizer="SGD",
-        lr=0.05,
-        threshold=40.0,
-        seconds=4.4,
-    )
-    return dataclasses.replace(made, **changes)
-
-
-def adam() -> Sharpness:
-    """The same under Adam, whose steps are divided by the root of the second moment."""
-    scaled = eigenpairs(values=(41234.0,))
-    return point(preconditioned=scaled, optimizer="Adam", lr=1e-3, threshold=38000.0)
 
 
 def sharpness(steps: int = 41, *, momentum: float = 0.0, k: int = 3) -> SharpnessSeries:

@@ -18,8 +18,6 @@ KINDS = [
     "trace",
     "sharpness",
     "layers",
-    "point",
-    "adam",
     *ODD,
 ]
 

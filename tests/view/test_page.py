@@ -41,8 +41,6 @@ KINDS = {
     "curvature.sharpness": ["0.802 of the stable limit 80", "5 of them certified", "followed",
                             "1,950"],
     "curvature.layers": ["10.7 (blocks.0.attention.in)", "7.71", "blocks.3.mlp.out"],
-    "curvature.point": ["Sharpness 34.47 (residual 0.021), 0.862 of the stable limit 40", "0.0123"],
-    "curvature.adam": ["Preconditioned sharpness 41234", "1.09 of the stable limit 38000", "Adam"],
     "curvature.huge": ["1.0000e6", "logarithmic beyond"],
     "curvature.not_a_number": ["NaN", "the products are not finite"],
     "curvature.empty_series": ["Sharpness was not measured"],

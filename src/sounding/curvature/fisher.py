@@ -278,7 +278,7 @@ def _check_samples(given: Problem, reduction: str) -> tuple[str, ...]:
     check_gradient(behind, batch)
     count = _count(found, batch)
     noise = normal(1, found.numel(), seed=1, dtype=found.dtype, device=found.device)
-    others = found + found.std(correction=0) * noise.view_as(found)
+    others = found + (found.std(correction=0) or 1.0) * noise.view_as(found)
     try:
         doubled = loss_of_output(few, torch.cat([found, others]))
         together = gradient(doubled, (batch[0], _twice(batch[1], count)))

@@ -23,7 +23,7 @@ from sounding.curvature.products import (
     forward,
     kept,
 )
-from sounding.curvature.setting import Subject
+from sounding.curvature.setting import Subject, without_hooks
 from sounding.objective import Batch, Loss, Objective, as_objective
 from sounding.train import check_model, check_numbers
 from sounding.vectors import Pattern
@@ -86,7 +86,7 @@ def hessian(
     parts = pieces(batches, micro_batch=micro_batch, reduction=reduction, subject=subject)
     for part in parts:
         check_numbers(part.batch)
-    _check_loss(subject, parts[0].batch)
+    _check_loss(subject, parts)
     chosen, notes = method or "kept", ()
     if check:
         verification = _verified(subject, parts[0].batch, method)
@@ -104,9 +104,25 @@ def hessian(
     )
 
 
-def _check_loss(subject: Subject, batch: Batch) -> None:
-    with subject.prepared():
-        value = float(subject.loss(batch).detach())
+def _check_loss(subject: Subject, parts: list[Piece]) -> None:
+    """The loss is finite, and no pass shortens the rows of an embedding (`max_norm`)."""
+    shortening = {
+        f"{name} ({type(m).__name__})": m
+        for name, m in subject.model.named_modules()
+        if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm is not None
+    }
+    before = {name: m.weight.detach().clone() for name, m in shortening.items()}
+    value = math.nan
+    for part in parts if shortening else parts[:1]:
+        with subject.prepared():
+            value = float(subject.loss(part.batch).detach())
+            changed = [n for n, m in shortening.items() if not torch.equal(m.weight, before[n])]
+        if changed:
+            raise ValueError(
+                f"{changed[0]} has rows longer than its max_norm, which a pass shortens without a "
+                "gradient, so there is no Hessian of the loss; run the batches through the model "
+                "once (the rows stay short), or freeze that weight"
+            )
     if not math.isfinite(value):
         raise ValueError(
             f"the loss of the first batch is {value}, so there is no curvature to measure; run "
@@ -127,7 +143,7 @@ def _verified(subject: Subject, batch: Batch, method: str | None) -> Verificatio
         if tried[-1].outcome in ("right", "undecided"):
             return tried[-1]
     names = culprits(few, few_batch, order)
-    where = ", ".join(names) if names else "the loss, or a function between the modules"
+    where = ", ".join(names) or "the loss, a function between modules, or a kink just here"
     raise ValueError(
         f"no right second derivative of {where}: {'; '.join(map(_said, tried))}. Detached values "
         "and weights that a pass rewrites do this: take that out, call model.eval(), freeze its "
@@ -202,8 +218,9 @@ def _weighted(subject: Subject, products: list[Product], parts: list[Piece]) -> 
                 "the model's parameters have changed since this operator was made; make a new one"
             )
         total = torch.zeros_like(block)
-        for product, part in zip(products, parts, strict=True):
-            total += part.weight * product(block)
+        with without_hooks(subject.parameters):
+            for product, part in zip(products, parts, strict=True):
+                total += part.weight * product(block)
         return total
 
     return apply

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from typing import Any, cast
 
 import torch
@@ -107,6 +108,9 @@ def _twice(subject: Subject, found: torch.Tensor) -> Product:
 
 def _forward(subject: Subject, batch: Batch) -> Product:
     """Forward mode: a pass and its derivative for every vector."""
+    with warnings.catch_warnings():  # of torch's own use of torch.jit, at the first import
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import torch._decomp.decompositions_for_jvp
     names = list(subject.names)
 
     def at(values: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -79,13 +79,13 @@ def _cut(batch: Batch, size: int) -> list[Batch]:
 
 
 def _check_parts(subject: Subject, whole: Batch, parts: list[Batch], reduction: str) -> None:
-    with subject.prepared(), torch.no_grad():
-        at_once = float(subject.objective(subject.model, whole))
+    with subject.prepared():
+        at_once = float(subject.loss(whole).detach())
     count, total = samples(whole) or 1, 0.0
     for part in parts:
-        with subject.prepared(), torch.no_grad():
+        with subject.prepared():
             share = (samples(part) or 1) / count if reduction == "mean" else 1.0
-            total += share * float(subject.objective(subject.model, part))
+            total += share * float(subject.loss(part).detach())
     if abs(total - at_once) > SAME * max(abs(at_once), 1e-6):
         raise ValueError(
             f"the loss of the parts adds up to {total:.6g}, that of the whole batch is "

@@ -81,7 +81,7 @@ def uniform(rows: slice, each: int, *, seed: int) -> torch.Tensor:
     A counter-based generator jumps to the first row (Salmon et al. 2011).
     """
     blocks = -(-each // 4)  # a step of the counter makes four numbers
-    stream = np.random.Philox(key=[seed % 2**64, each], counter=rows.start * blocks)
+    stream = np.random.Philox(key=(seed % 2**64 << 64) + each, counter=rows.start * blocks)
     drawn = np.random.Generator(stream).random((rows.stop - rows.start, 4 * blocks))
     return torch.from_numpy(drawn[:, :each])
 

@@ -18,6 +18,7 @@ import torch
 from sounding.curvature.backward import Backward, strided
 from sounding.curvature.setting import Subject, widened
 from sounding.objective import Batch
+from sounding.vectors import normal
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # (k, n) -> (k, n)
 
@@ -102,7 +103,7 @@ def forward(subject: Subject, batch: Batch) -> Product:
     """Forward mode over the gradient: three to five gradients, the memory of one gradient."""
     with warnings.catch_warnings():  # of torch's own use of torch.jit, at the first import
         warnings.simplefilter("ignore", DeprecationWarning)
-        import torch._decomp.decompositions_for_jvp  # noqa: F401
+        import torch._decomp.decompositions_for_jvp
     names = list(subject.names)
 
     def product(block: torch.Tensor) -> torch.Tensor:
@@ -151,7 +152,7 @@ def difference(subject: Subject, batch: Batch, *, step: float | None = None) -> 
     except Exception:  # a foreign model's own objections to copies or to double precision
         wide, batch_of = subject, batch
     if step is None:
-        step = (STEPS if wide.dtype == torch.float64 else SINGLE_STEPS)[0]
+        step = (STEPS if _fine(wide, batch_of) else SINGLE_STEPS)[0]
     chosen = step
 
     def product(block: torch.Tensor) -> torch.Tensor:
@@ -159,6 +160,15 @@ def difference(subject: Subject, batch: Batch, *, step: float | None = None) -> 
         return torch.stack(rows).to(block.dtype)
 
     return product
+
+
+def _fine(subject: Subject, batch: Batch) -> bool:
+    """Whether short steps will do: double precision all the way through."""
+    if subject.dtype != torch.float64:
+        return False
+    v = normal(1, subject.layout.size, seed=1, dtype=subject.dtype, device=subject.device)[0]
+    one, two = (differenced(subject, batch, v, s) for s in STEPS)
+    return float((one - two).norm()) <= 1e-3 * float(two.norm())
 
 
 def differenced(

@@ -30,7 +30,7 @@ from sounding.vectors import Pattern
 # The i-th piece and its output -> A for it, (k, m) -> (k, m), and the bytes that it holds.
 Middle = Callable[[int, torch.Tensor], tuple[Product, float]]
 
-MIDDLE = 6  # outputs that an A holds at most, roughly: cross-entropy's graph holds five
+MIDDLE = 3  # outputs that an A holds at most, roughly: two for cross_entropy, one for mse_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,17 +133,18 @@ def _products(
     """A product for each piece, and the methods that were used."""
     found: list[Product] = []
     used: list[str] = []
-    left = budget
+    left, anew = budget, False
     for i in range(len(given.parts)):
-        product, size = None, 0.0
+        product = None
         if method != "double":
             with contextlib.suppress(OverBudget):
                 product, size = _built(given, i, middle, method, left)
-        if product is None and not any(u == "double" for u in used):
+                left -= size
+        if product is None and not anew:
             _check_fits(given, i, middle, method, budget)
+            anew = True
         found.append(product or _rebuilt(given, i, middle, method))
         used.append("double" if product is None and method == "kept" else method)
-        left -= size
     return found, list(dict.fromkeys(used))
 
 

@@ -50,6 +50,7 @@ class Subject:
             given_back(self.model, *_modules(self.objective)),
             _differentiable(self.model),
             uncompiled(),
+            without_hooks(self.parameters),
         ):
             _copy_buffers(self.model)
             _seed(self.seed)
@@ -82,6 +83,20 @@ class Subject:
             objective = copy.copy(objective)
             objective.loss = _copied(objective.loss).double()  # type: ignore[attr-defined]
         return Subject(model, objective, pattern=self.pattern, seed=self.seed)
+
+
+@contextlib.contextmanager
+def without_hooks(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Hooks on gradients (clipping, logging) belong to the training; they do not run inside."""
+    tables = [p._backward_hooks for p in parameters if p._backward_hooks]
+    saved = [dict(table) for table in tables]
+    try:
+        for table in tables:
+            table.clear()
+        yield
+    finally:
+        for table, hooks in zip(tables, saved, strict=True):
+            table.update(hooks)
 
 
 def widened(batch: Batch) -> Batch:

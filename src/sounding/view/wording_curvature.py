@@ -9,7 +9,6 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
-from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.view.numbers import count, number, rough, share, sure, uncertain
 from sounding.view.spectrum import Chart, shares
@@ -80,19 +79,13 @@ def first(pairs: Eigenpairs) -> str:
     return f"{uncertain(value, residual)} (residual {rough(residual)})"
 
 
-def trouble(result: Spectrum | Eigenpairs | Density | Estimate | Sharpness) -> list[str]:
+def trouble(result: Spectrum | Eigenpairs | Density | Estimate) -> list[str]:
     """What did not converge, a sentence each, with what to do about it."""
     parts = {"": result}
     if isinstance(result, Spectrum):
         parts = {
             "the largest eigenvalues": result.largest,
             "the smallest eigenvalues": result.smallest,
-            "the trace": result.trace,
-        }
-    if isinstance(result, Sharpness):
-        parts = {
-            "the largest eigenvalue": result.largest,
-            "the preconditioned eigenvalue": result.preconditioned,
             "the trace": result.trace,
         }
     return [
