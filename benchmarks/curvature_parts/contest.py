@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from curvature_parts.questions import Question, Setting
+from curvature_parts.questions import WANTED, Ladders, Question, Setting
 from curvature_parts.sides import Answer, differentiable
 from curvature_parts.truth import Product, Truth, unit
 
@@ -22,7 +22,8 @@ class Row:
     question: str
     library: str
     setting: str
-    kind: str  # 'defaults'; 'tuned': the cheapest that reaches the error; 'sure': and says so
+    kind: str  # 'defaults'; 'tuned': the cheapest that reaches the error; 'sure': and says so;
+    # 'finer': the cheapest of the finer ladders
     products: float  # median over seeds
     error: float
     wanted: float
@@ -69,9 +70,10 @@ class Attempt:
 
     def row(self, **known: Any) -> Row:
         """With what else there is to say."""
-        words = ", ".join(f"{name} {value}" for name, value in self.setting.items())
+        setting = self.setting.items()
+        words = [f"{n} {v:.3g}" if isinstance(v, float) else f"{n} {v}" for n, v in setting]
         return Row(
-            setting=words or "defaults", products=self.products, error=self.error,
+            setting=", ".join(words) or "defaults", products=self.products, error=self.error,
             claimed=self.claimed, **known,
         )  # fmt: skip
 
@@ -80,6 +82,7 @@ def attempt(
     question: Question, side: Any, setting: Setting, truth: Truth, seeds: int, wanted: float
 ) -> Attempt:
     """Ask on every seed; on fewer where it is plain that the median will not do."""
+    setting = {name: wanted if value == WANTED else value for name, value in setting.items()}
     answers: list[Answer] = []
     errors: list[float] = []
     for seed in range(seeds):
@@ -92,7 +95,7 @@ def attempt(
 
 
 def search(
-    question: Question, name: str, side: Any, truth: Truth, seeds: int, wanted: float
+    question: Question, ladders: Ladders, side: Any, truth: Truth, seeds: int, wanted: float
 ) -> tuple[Attempt, Attempt | None]:
     """The cheapest setting that reaches the wanted error, else the one that came nearest.
 
@@ -100,7 +103,7 @@ def search(
     user without an oracle would want; None where that is the first, or where there is none.
     """
     tried: list[Attempt] = []
-    for ladder in question.ladders[name]:
+    for ladder in ladders:
         for setting in ladder:
             tried.append(attempt(question, side, setting, truth, seeds, wanted))
             if tried[-1].error <= wanted and tried[-1].sure is not False:

@@ -14,6 +14,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sounding import data
     from sounding.checkup import Checkup, checkup
+    from sounding.curvature.density import Density, density
+    from sounding.curvature.eigenpairs import (
+        Eigenpairs,
+        eigenpairs,
+        extremes,
+        negative_curvature,
+    )
+    from sounding.curvature.estimate import Estimate
+    from sounding.curvature.fisher import empirical_fisher, fisher, gradient_covariance
+    from sounding.curvature.functions import effective_dimension, log_determinant
+    from sounding.curvature.gauss_newton import gauss_newton
+    from sounding.curvature.hessian import hessian
+    from sounding.curvature.monitor import SharpnessMonitor, SharpnessSeries
+    from sounding.curvature.operator import Operator
+    from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
+    from sounding.curvature.spectrum import Spectrum, spectrum
+    from sounding.curvature.trace import frobenius_norm, trace
     from sounding.load import load
     from sounding.log import log
     from sounding.objective import Objective
@@ -31,6 +48,23 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sounding.checkup": ("Checkup", "checkup"),
+    "sounding.curvature.density": ("Density", "density"),
+    "sounding.curvature.eigenpairs": (
+        "Eigenpairs",
+        "eigenpairs",
+        "extremes",
+        "negative_curvature",
+    ),
+    "sounding.curvature.estimate": ("Estimate",),
+    "sounding.curvature.fisher": ("empirical_fisher", "fisher", "gradient_covariance"),
+    "sounding.curvature.functions": ("effective_dimension", "log_determinant"),
+    "sounding.curvature.gauss_newton": ("gauss_newton",),
+    "sounding.curvature.hessian": ("hessian",),
+    "sounding.curvature.monitor": ("SharpnessMonitor", "SharpnessSeries"),
+    "sounding.curvature.operator": ("Operator",),
+    "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
+    "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
+    "sounding.curvature.trace": ("frobenius_norm", "trace"),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
@@ -52,9 +86,13 @@ __all__ = [
     "STUDIES",
     "Case",
     "Checkup",
+    "Density",
+    "Eigenpairs",
+    "Estimate",
     "Finding",
     "NotApplicable",
     "Objective",
+    "Operator",
     "Profile",
     "Proof",
     "Recipe",
@@ -63,19 +101,39 @@ __all__ = [
     "Result",
     "Rule",
     "Series",
+    "Sharpness",
+    "SharpnessMonitor",
+    "SharpnessSeries",
+    "Spectrum",
     "Study",
     "Trial",
     "Verdict",
+    "by_layer",
     "checkup",
     "data",
+    "density",
+    "effective_dimension",
+    "eigenpairs",
+    "empirical_fisher",
     "explain",
+    "extremes",
+    "fisher",
+    "frobenius_norm",
+    "gauss_newton",
+    "gradient_covariance",
+    "hessian",
     "judge",
     "load",
     "log",
+    "log_determinant",
+    "negative_curvature",
     "prove",
     "repair",
     "report",
+    "sharpness",
+    "spectrum",
     "study",
+    "trace",
 ]
 
 

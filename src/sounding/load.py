@@ -7,6 +7,12 @@ import os
 from pathlib import Path
 
 from sounding.checkup import Checkup
+from sounding.curvature.density import Density
+from sounding.curvature.eigenpairs import Eigenpairs
+from sounding.curvature.estimate import Estimate
+from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
+from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import SCHEMA, Profile, Result, Series
@@ -18,12 +24,18 @@ from sounding.verdict import Verdict
 KINDS: tuple[type[Result], ...] = (
     Attribution,
     Checkup,
+    Density,
+    Eigenpairs,
+    Estimate,
     Profile,
     Proof,
     Readings,
     Repair,
     Run,
     Series,
+    Sharpness,
+    SharpnessSeries,
+    Spectrum,
     Study,
     Trial,
     Verdict,

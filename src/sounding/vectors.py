@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -54,11 +55,17 @@ def matching(parameters: dict[str, nn.Parameter], patterns: Sequence[str]) -> di
     }
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a sharded tensor (a DTensor); any other tensor as it is."""
+    with torch.no_grad():
+        return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[operator]
+
+
 class Layout:
-    """Where each parameter lies in the flat vector of all of them."""
+    """Where each parameter lies in the flat vector of all of them; of sharded ones, the shards."""
 
     def __init__(self, parameters: dict[str, torch.Tensor]) -> None:
-        self.shapes = {name: p.shape for name, p in parameters.items()}
+        self.shapes = {name: local(p).shape for name, p in parameters.items()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.size = sum(self.sizes)
 
@@ -71,7 +78,9 @@ class Layout:
 
     def join(self, tensors: Sequence[torch.Tensor], *, ahead: int = 0) -> torch.Tensor:
         """The inverse of `split`; `ahead` dimensions in front are kept."""
-        return torch.cat([t.reshape(*t.shape[:ahead], -1) for t in tensors], dim=-1)
+        parts = [local(t) for t in tensors]
+        rows = [t.reshape(*t.shape[:ahead], t.shape[ahead:].numel()) for t in parts]
+        return torch.cat(rows, dim=-1)
 
     def slices(self) -> dict[str, slice]:
         """Where each parameter lies."""
@@ -83,12 +92,23 @@ class Layout:
 
 
 def normal(
-    count: int, size: int, *, seed: int, dtype: torch.dtype, device: torch.device
+    count: int,
+    size: int,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    part: int = 0,
 ) -> torch.Tensor:
     """(count, size) standard normal numbers from a generator of their own, the same anywhere.
 
-    Drawn on the CPU, so that a GPU gets the same ones; the global generators do not move.
+    Drawn on the CPU, so that a GPU gets the same ones; the global generators do not move. Where
+    each process holds a part of every vector, `part` says which: others draw other numbers.
     """
+    if (
+        part
+    ):  # mixed, as seed + part would repeat one part's numbers in the next one's other vectors
+        seed = int(np.random.SeedSequence((seed % 2**32, part)).generate_state(1)[0])
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(count, size, generator=generator, dtype=torch.float32)
     return drawn.to(device, dtype)

@@ -190,7 +190,8 @@ def test_batch_norm_takes_part_as_its_mode_says_and_keeps_its_buffers():
 
 
 def test_dropout_is_one_mask_that_the_seed_chooses():
-    net, batch = nn.Sequential(mlp(), nn.Dropout(0.5)), (torch.randn(N, 3), torch.randn(N, CLASSES))
+    net = nn.Sequential(mlp(), nn.Dropout(0.5))
+    batch = torch.randn(N, FEATURES), torch.randn(N, CLASSES)
     first, again, other = (
         gauss_newton(net, F.mse_loss, batch, seed=seed, check=False).to_dense()
         for seed in (1, 1, 2)
@@ -288,12 +289,12 @@ class Scaled(torch.autograd.Function):
 class Biased(nn.Module):
     """A bias whose gradient is a hundredth off."""
 
-    def __init__(self, factor=1.01):
+    def __init__(self, factor=1.01, size=1.0):
         super().__init__()
-        self.bias, self.factor = nn.Parameter(torch.randn(5)), factor
+        self.bias, self.factor, self.size = nn.Parameter(torch.randn(5)), factor, size
 
     def forward(self, h):
-        return h + Scaled.apply(self.bias, self.factor)
+        return h + self.size * Scaled.apply(self.bias, self.factor)
 
 
 class Distances(nn.Module):
@@ -330,6 +331,22 @@ def test_a_wrong_backward_pass_is_refused_and_named(middle):
         gauss_newton(around(middle()), F.cross_entropy, data())
 
 
+def test_a_wrong_share_is_seen_where_other_parameters_move_the_output_far_more():
+    with pytest.raises(ValueError, match="no right derivative of the output"):
+        gauss_newton(around(Biased(size=1e-3)), F.cross_entropy, data())
+
+
+def test_rows_that_a_pass_shortens_are_seen_in_any_sample():
+    net = nn.Sequential(nn.Embedding(4, 3, max_norm=1.0), nn.Flatten(), nn.Linear(3, CLASSES))
+    with torch.no_grad():
+        net[0].weight.mul_(0.1)
+        net[0].weight[3] += 5
+    x, y = torch.tensor([0, 1, 2, 0, 1, 2, 3])[:, None], data()[1]
+    with pytest.raises(ValueError, match=r"0 \(Embedding\) has rows longer"):
+        gauss_newton(net, F.cross_entropy, (x, y))
+    gauss_newton(net, F.cross_entropy, (x[:-1], y[:-1]))
+
+
 def test_the_same_layer_with_a_right_backward_pass_is_accepted():
     net, (x, y) = around(Biased(factor=1.0)), data()
     found = gauss_newton(net, F.cross_entropy, (x, y)).to_dense()
@@ -364,6 +381,44 @@ def test_on_a_kink_it_is_made_and_says_so():
         gauss_newton(wrong, F.cross_entropy, (x, y))
 
 
+class InFloat32(nn.Module):
+    """Rounds whatever comes, as norms in language models do."""
+
+    def forward(self, h):
+        return h.float().tanh().to(h.dtype)
+
+
+def test_rounding_inside_hides_nothing_and_hinders_nothing():
+    net, (x, y) = around(InFloat32()), data()
+    found = gauss_newton(net, F.cross_entropy, (x, y))
+    assert found.notes == ()
+    expected = by_hand(net, F.cross_entropy, x, y)
+    torch.testing.assert_close(found.to_dense(), expected, rtol=1e-5, atol=1e-7)
+    wrong = nn.Sequential(net[0], InFloat32(), Biased(factor=1.5), nn.Tanh(), net[3])
+    with pytest.raises(ValueError, match="no right derivative of the output"):
+        gauss_newton(wrong, F.cross_entropy, (x, y))
+
+
+class Cube(torch.autograd.Function):
+    """The first derivative is right; the second is lost without a word."""
+
+    @staticmethod
+    def forward(ctx, h):
+        ctx.slope = 3 * h**2
+        return h**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.slope * gradient
+
+
+def test_a_loss_whose_second_derivative_torch_gets_wrong_is_still_right():
+    net, (x, y) = mlp(), data()
+    found = gauss_newton(net, lambda z, y: Cube.apply(z).mean(), (x, y)).to_dense()
+    expected = by_hand(net, lambda z, y: (z**3).mean(), x, y)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_a_loss_with_a_wrong_gradient_is_refused():
     def halved(output, target):
         return F.mse_loss(output, output.detach().roll(1, dims=0))
@@ -384,6 +439,36 @@ def test_what_the_loss_does_to_the_matrix_is_noted():
     assert not found.to_dense().any()
     bent = gauss_newton(mlp(), lambda z, y: -F.cross_entropy(z, y), (x, y))
     assert any("not convex" in note for note in bent.notes)
+
+
+class DropPath(nn.Module):
+    """Draws other numbers in another precision."""
+
+    def forward(self, h):
+        return h * (torch.rand(len(h), 1, dtype=h.dtype) < 0.6)
+
+
+def test_differences_are_taken_of_the_same_draws():
+    net, x, y = nn.Sequential(mlp(), DropPath()).float(), *data()
+    exact, found = (
+        gauss_newton(net, F.cross_entropy, (x.float(), y), seed=3, method=m).to_dense()
+        for m in ("kept", "difference")
+    )
+    assert (found - exact).norm() < 0.02 * exact.norm()  # in single precision, as it says
+
+
+def test_a_method_that_is_missing_in_the_models_precision_is_refused():
+    net = nn.Sequential(nn.LSTM(FEATURES, 2, batch_first=True), Last()).float()
+    batch = torch.randn(N, 2, FEATURES).float(), torch.randn(N, 2).float()
+    if torch.backends.mkldnn.is_available():  # whose recurrent layers are in single precision only
+        with pytest.raises(ValueError, match="forward mode is missing"):
+            gauss_newton(net, F.mse_loss, batch, method="forward")
+    gauss_newton(net, F.mse_loss, batch)
+
+
+class Last(nn.Module):
+    def forward(self, states):
+        return states[0][:, -1]
 
 
 # -- what is given back, and what is refused ----------------------------------------------------

@@ -1,12 +1,15 @@
 """The figures of curvature hold the numbers of the results, and say what is uncertain."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
-from sounding.view import plot
+from sounding.view import html, plot
+from sounding.view.terminal import show
 
 ODD = ["single", "no_density", "not_converged", "not_a_number", "zero_matrix", "one_sided",
        "all_negative", "huge", "hostile", "empty_series", "broken_series"]  # fmt: skip
@@ -40,6 +43,32 @@ def _vertical(ax, style):
 def test_every_kind_draws(examples, kind, tmp_path):
     plot(_result(examples, kind)).figure.savefig(tmp_path / "figure.png", dpi=40)
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def _odd_ones(c):
+    """Results that no sound measurement makes, but a saved or cut file may hold."""
+    nan, density = np.nan, c.density()
+    yield c.trace(value=nan, error=nan, converged=False)
+    yield c.trace(value=0.0, error=nan)
+    yield c.spectrum(largest=c.eigenpairs(values=()), smallest=c.eigenpairs("smallest", ()))
+    yield dataclasses.replace(c.eigenpairs(values=(2.0, 1.0)), values=np.array([np.inf, 1.0]))
+    yield c.eigenpairs(bound=np.inf)
+    yield dataclasses.replace(density, error=np.full(len(density.grid), nan))
+    yield dataclasses.replace(density, values=np.zeros(len(density.grid)))
+    yield dataclasses.replace(density, width=0.0)
+    yield dataclasses.replace(density, width=nan)
+    yield c.sharpness(1)
+    yield dataclasses.replace(c.sharpness(3), values=np.full((3, 3), nan))
+    yield dataclasses.replace(c.sharpness(3), values=-np.ones((3, 3)))
+
+
+def test_odd_results_are_shown_not_raised(examples):
+    for result in _odd_ones(examples.curvature):
+        assert plot(result).get_title(loc="left")
+        assert "</svg>" in html(result) or "<dl" in html(result)
+        console = Console(file=io.StringIO(), width=80)
+        show(console, result)
+        assert console.file.getvalue().strip()
 
 
 def test_a_given_axis_is_drawn_on_and_returned(examples):

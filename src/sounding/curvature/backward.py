@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -60,15 +60,14 @@ class Backward:
 
     def _pull(self, vectors: torch.Tensor, *, batched: bool) -> torch.Tensor:
         parts = self._from.split(vectors)
-        with unhooked(self._inputs):
-            pulled = torch.autograd.grad(
-                [self._outputs[i] for i in self._live],
-                self._inputs,
-                [parts[i].to(self._outputs[i].dtype) for i in self._live],
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=batched,
-            )
+        pulled = torch.autograd.grad(
+            [self._outputs[i] for i in self._live],
+            self._inputs,
+            [parts[i].to(self._outputs[i].dtype) for i in self._live],
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
         ahead = vectors.shape[:-1]
         whole = [
             x.new_zeros(*ahead, *x.shape) if g is None else strided(g)
@@ -80,20 +79,6 @@ class Backward:
 def strided(gradient: torch.Tensor) -> torch.Tensor:
     """The same numbers in the ordinary layout: embeddings may have sparse gradients."""
     return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-@contextlib.contextmanager
-def unhooked(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Hooks on their gradients are set aside: they belong to the training, not to the function."""
-    tables = [t._backward_hooks for t in tensors if t._backward_hooks]
-    saved = [dict(table) for table in tables]
-    try:
-        for table in tables:
-            table.clear()
-        yield
-    finally:
-        for table, hooks in zip(tables, saved, strict=True):
-            table.update(hooks)
 
 
 def _now(block: torch.Tensor) -> float:

@@ -17,9 +17,9 @@ from sounding.curvature.products import (
     Product,
     difference,
     differenced,
-    double,
     forward,
     gradient,
+    kept,
     moved,
     value,
 )
@@ -96,7 +96,8 @@ def _tried(
         slope, unsure = _slope(subject, batch, vectors[0], steps[0], agree)
         if slope > agree and unsure <= agree:
             return _failed(method, "the gradient is not that of the loss")
-        found = _product(subject, batch, method)(vectors)
+        product = _product(subject, batch, method)
+        found = torch.cat([product(vector[None]) for vector in vectors])
         pairs = list(zip(vectors, found, steps, steps[::-1], strict=True))
         deviations = [
             _deviation(subject, product, differenced(subject, batch, vector, step))
@@ -148,9 +149,9 @@ def _slope(
 
 
 def _product(subject: Subject, batch: Batch, method: str) -> Product:
-    """As in the operator, but for the graph, which is not worth keeping here."""
-    makers = {"forward": forward, "difference": difference}
-    return makers.get(method, double)(subject, batch)
+    if method in ("kept", "double"):  # the same graph
+        return kept(subject, batch)[0]
+    return {"forward": forward, "difference": difference}[method](subject, batch)
 
 
 def _judged(

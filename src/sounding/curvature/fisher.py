@@ -70,8 +70,8 @@ def fisher(
     Example:
         >>> net = nn.Linear(1, 1, bias=False)
         >>> batch = (torch.ones(1000, 1), torch.zeros(1000, 1))
-        >>> F = fisher(net, nn.functional.mse_loss, batch)
-        >>> round(float((F @ torch.ones(1)).item()), 1)  # the Hessian is 2/N X'X = 2
+        >>> F = fisher(net, nn.functional.mse_loss, batch, samples=100)
+        >>> round((F @ torch.ones(1)).item(), 1)  # the Hessian is 2/N X'X = 2
         2.0
     """
     if samples < 1:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from sounding.curvature.blame import culprits
 from sounding.curvature.check import Verification, small, verify
 from sounding.curvature.memory import SHARE, advice, free_bytes, readable
 from sounding.curvature.operator import Operator
-from sounding.curvature.pieces import Piece, pieces
+from sounding.curvature.parallel import check_replicas, ranks_of
+from sounding.curvature.pieces import Piece, check_parts, listed, pieces, shared
 from sounding.curvature.products import (
     METHODS,
     OverBudget,
@@ -23,10 +26,14 @@ from sounding.curvature.products import (
     forward,
     kept,
 )
+from sounding.curvature.ranks import Ranks
 from sounding.curvature.setting import Subject, without_hooks
+from sounding.curvature.sharded import by_differences, fits_whole, on_whole
 from sounding.objective import Batch, Loss, Objective, as_objective
 from sounding.train import check_model, check_numbers
 from sounding.vectors import Pattern
+
+ORDER = tuple(METHODS)  # from the method that is tried first to the last resort
 
 
 def hessian(
@@ -41,6 +48,7 @@ def hessian(
     method: str | None = None,
     check: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Operator:
     """The Hessian of the loss at the model's present parameters; the model is not changed.
 
@@ -52,6 +60,10 @@ def hessian(
     Each new Hessian is checked on two random vectors (a few samples, double precision): symmetry,
     and agreement with finite differences of the gradient at two step sizes. Where double backward
     is wrong or missing, another method takes its place.
+
+    Several processes measure together where they share the model, or a `group` is given: each
+    passes batches of its own. Of a model that `fully_shard` has sharded each holds a part of the
+    vectors too (docs/how-to/measure-curvature-on-several-devices.md).
 
     Args:
         model: Any module.
@@ -66,6 +78,8 @@ def hessian(
         method: 'kept', 'double', 'forward' or 'difference'; chosen by default.
         check: Whether to check; without it double backward is trusted.
         seed: Of the dropout masks and of the vectors of the check.
+        group: Processes that each call this with batches of their own: the loss is that over all
+            samples of all. By default those of a DistributedDataParallel or FSDP2 model.
 
     Raises:
         ValueError: If nothing can be trained, the batch or the loss does not fit or is not finite,
@@ -79,26 +93,41 @@ def hessian(
         >>> H @ torch.tensor([3.0, 0.0, 0.0])  # H = 2/N X'X
         tensor([2., 0., 0.])
     """
-    if method is not None and method not in METHODS:
-        raise ValueError(f"method is {method!r}; there are {', '.join(METHODS)}")
-    check_model(model)
-    subject = Subject(model, as_objective(loss), pattern=parameters, seed=seed)
-    parts = pieces(batches, micro_batch=micro_batch, reduction=reduction, subject=subject)
-    for part in parts:
-        check_numbers(part.batch)
-    _check_loss(subject, parts)
-    chosen, notes = method or "kept", ()
+    ranks = ranks_of(model, group)
+    with ranks.together():
+        if method is not None and method not in METHODS:
+            raise ValueError(f"method is {method!r}; there are {', '.join(METHODS)}")
+        check_model(model)
+        given = Subject(model, as_objective(loss), pattern=parameters, seed=seed, parallel=True)
+        every = listed(batches)
+        parts = pieces(every, micro_batch=micro_batch, reduction=reduction)
+        for part in parts:
+            check_numbers(part.batch)
+    budget = SHARE * free_bytes(given.passes_on) if memory is None else float(memory)
+    if given.shards is not None and not fits_whole(given, method, budget):
+        return by_differences(given, every[0], parts, micro_batch, reduction, check=check)
+    notes = check_replicas(ranks, given.model) if given.shards is None else ()
+    subject = given.gathered()
+    with ranks.together():
+        if micro_batch is not None:
+            check_parts(subject, every[0], micro_batch, reduction)
+        _check_loss(subject, parts)
+    chosen = method or "kept"
     if check:
-        verification = _verified(subject, parts[0].batch, method)
-        chosen, notes = verification.method, _notes(verification)
-    budget = SHARE * free_bytes(subject.device) if memory is None else float(memory)
-    products, used = _products(subject, parts, chosen, budget)
+        verification = _verified_together(subject, parts[0].batch, method, ranks)
+        chosen, notes = verification.method, (*notes, *_notes(verification))
+    with ranks.together():
+        products, used = _products(subject, parts, chosen, budget)
+    apply = _weighted(given, products, shared(parts, ranks, reduction))
+    if given.shards is not None:
+        return on_whole(given, apply, used, notes)
     return Operator(
-        _weighted(subject, products, parts),
+        apply if ranks.count == 1 else lambda block: ranks.add(apply(block)),
         subject.layout.size,
         dtype=subject.dtype,
         device=subject.device,
         layout=subject.layout,
+        agree=lambda number: ranks.largest(number, subject.device),
         method=", ".join(METHODS[m] for m in used),
         notes=notes,
     )
@@ -111,10 +140,10 @@ def _check_loss(subject: Subject, parts: list[Piece]) -> None:
         for name, m in subject.model.named_modules()
         if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm is not None
     }
-    before = {name: m.weight.detach().clone() for name, m in shortening.items()}
     value = math.nan
     for part in parts if shortening else parts[:1]:
         with subject.prepared():
+            before = {name: m.weight.detach().clone() for name, m in shortening.items()}
             value = float(subject.loss(part.batch).detach())
             changed = [n for n, m in shortening.items() if not torch.equal(m.weight, before[n])]
         if changed:
@@ -149,6 +178,21 @@ def _verified(subject: Subject, batch: Batch, method: str | None) -> Verificatio
         "and weights that a pass rewrites do this: take that out, call model.eval(), freeze its "
         "parameters, or leave them out with parameters=...; check=False trusts double backward"
     )
+
+
+def _verified_together(
+    subject: Subject, batch: Batch, method: str | None, ranks: Ranks
+) -> Verification:
+    """The first method that is right on every rank; undecided if it is on any."""
+    with ranks.together():
+        found = _verified(subject, batch, method)
+    methods = ranks.gathered(found.method)
+    last = max(methods, key=ORDER.index)
+    if any(other != last for other in methods):
+        with ranks.together():
+            found = found if found.method == last else _verified(subject, batch, last)
+    undecided = "undecided" in ranks.gathered(found.outcome)
+    return dataclasses.replace(found, outcome="undecided" if undecided else found.outcome)
 
 
 def _said(verification: Verification) -> str:

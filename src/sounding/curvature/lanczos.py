@@ -16,7 +16,6 @@ import torch
 
 from sounding.curvature.basis import Basis, orthonormal
 from sounding.curvature.operator import Operator
-from sounding.vectors import normal
 
 
 class Lanczos:
@@ -111,13 +110,7 @@ class Lanczos:
 
     def refresh(self, seed: int) -> None:
         """Go on with a random direction where the subspace is invariant and not yet everything."""
-        fresh = normal(
-            1,
-            self.basis.rows(0, 1).shape[1],
-            seed=seed,
-            dtype=self.operator.dtype,
-            device=self.operator.device,
-        )
+        fresh = self.operator.normal(1, seed=seed)
         for _ in range(2):
             self.basis.project_out(fresh)
         self._block, _ = orthonormal(self.operator, fresh)

@@ -15,9 +15,16 @@ SHARE = 0.5  # of the free memory that graphs may fill unless told otherwise
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that can still be had on the device; infinity where the system does not tell."""
+    """Memory that can still be had on the device; infinity where the system does not tell.
+
+    Processes that torchrun has started on one host share its memory.
+    """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    return _free_on_host() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _free_on_host() -> float:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sounding.vectors import Layout, Pattern, matching
+from sounding.vectors import Layout, Pattern, matching, normal
 
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
 Apply = Callable[[torch.Tensor], torch.Tensor]  # (k, n) -> (k, n), row by row
@@ -32,6 +32,7 @@ class Operator:
     Attributes:
         size: n.
         width: Numbers of a vector that this rank holds: n, unless vectors are sharded.
+        place: Which part of the vectors these are, 0 unless they are sharded.
         products: How many vectors it has been multiplied with so far.
         method: How products are made, in words; '' for plain matrices.
         notes: What a user of the numbers should know, a sentence each.
@@ -47,16 +48,21 @@ class Operator:
         layout: Layout | None = None,
         total: Apply | None = None,
         width: int | None = None,
+        place: int = 0,
+        agree: Callable[[float], float] | None = None,
         method: str = "",
         notes: tuple[str, ...] = (),
     ) -> None:
         """`apply` multiplies the rows of a (k, n) block.
 
         `total` adds up a small tensor over the ranks of a job in which each holds a part of every
-        vector, `width` numbers of it; None where each rank holds all of it.
+        vector, `width` numbers of it, `place` says which; None where each rank holds all of it.
+        `agree` gives the largest of the ranks' numbers, where a product takes all ranks.
         """
         self._apply = apply
         self._total = total
+        self.place = place
+        self._agree = agree
         self.size = size
         self.width = size if width is None else width
         self.dtype = dtype
@@ -102,6 +108,16 @@ class Operator:
         """Sums over this rank's part of the vectors -> sums over the whole."""
         return partial if self._total is None else self._total(partial)
 
+    def normal(self, count: int, *, seed: int) -> torch.Tensor:
+        """(count, n) standard normal numbers; of sharded vectors, (count, width), this part."""
+        return normal(
+            count, self.width, seed=seed, part=self.place, dtype=self.dtype, device=self.device
+        )
+
+    def agreed(self, number: float) -> float:
+        """The largest of all ranks' numbers: what steers a search must be the same on each."""
+        return number if self._agree is None else self._agree(number)
+
     @property
     def sharded(self) -> bool:
         """Whether each rank holds only a part of every vector."""
@@ -111,7 +127,7 @@ class Operator:
 
     def __add__(self, other: Operator | float) -> Operator:
         if isinstance(other, Operator):
-            if other.size != self.size:
+            if (other.size, other.width) != (self.size, self.width):
                 raise ValueError(f"sizes {self.size} and {other.size} do not add up")
             return self._made(lambda block: self.apply(block) + other.apply(block))
         return self._made(lambda block: self.apply(block) + float(other) * block)
@@ -146,14 +162,15 @@ class Operator:
             raise ValueError(f"no parameter matches {pattern!r}; there are {', '.join(places)}")
         index = torch.cat([torch.arange(places[n].start, places[n].stop) for n in chosen])
         index = index.to(self.device)
+        size = int(self.total(torch.tensor([len(index)], device=self.device)))
 
         def apply(block: torch.Tensor) -> torch.Tensor:
-            whole = block.new_zeros(len(block), self.size)
+            whole = block.new_zeros(len(block), self.width)
             whole[:, index] = block
             return self.apply(whole)[:, index]
 
         layout = Layout({n: torch.empty(self.layout.shapes[n], device="meta") for n in chosen})
-        return self._made(apply, size=len(index), layout=layout)
+        return self._made(apply, size=size, width=len(index), layout=layout)
 
     def preconditioned(self, diagonal: torch.Tensor) -> Operator:
         """D^(-1/2) H D^(-1/2) for a positive diagonal D, (n,): what an adaptive optimiser sees."""
@@ -168,7 +185,9 @@ class Operator:
             device=self.device,
             layout=changes.get("layout", self.layout),
             total=self._total,
-            width=changes.get("size", self.width),
+            width=changes.get("width", self.width),
+            place=self.place,
+            agree=self._agree,
             method=self.method,
             notes=self.notes,
         )
@@ -192,7 +211,12 @@ class Operator:
         )
 
     def to_dense(self, *, at_once: int = 64) -> torch.Tensor:
-        """(n, n) all the numbers; costs n products and n^2 numbers of memory."""
+        """(n, n) all the numbers; costs n products and n^2 numbers of memory.
+
+        Raises:
+            ValueError: If vectors are sharded.
+        """
+        self._whole("to_dense")
         rows = [
             self.apply(block)
             for block in torch.eye(self.size, dtype=self.dtype, device=self.device).split(at_once)
@@ -201,7 +225,12 @@ class Operator:
         return (found + found.T) / 2
 
     def to_scipy(self) -> Any:
-        """The same as a ``scipy.sparse.linalg.LinearOperator``."""
+        """The same as a ``scipy.sparse.linalg.LinearOperator``.
+
+        Raises:
+            ValueError: If vectors are sharded.
+        """
+        self._whole("to_scipy")
         from scipy.sparse import linalg
 
         make: Any = linalg.LinearOperator  # its type stubs know the base class's arguments only
@@ -216,6 +245,13 @@ class Operator:
             rmatmat=product,
             dtype=kind,
         )
+
+    def _whole(self, name: str) -> None:
+        if self.sharded:
+            raise ValueError(
+                f"{name} needs whole vectors, of which this rank holds {self.width} of {self.size} "
+                "numbers; use sounding.eigenpairs or spectrum, or a model that is not sharded"
+            )
 
     def __repr__(self) -> str:
         how = f", {self.method}" if self.method else ""

@@ -15,9 +15,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from sounding.curvature.backward import Backward, strided, unhooked
+from sounding.curvature.backward import Backward, strided
 from sounding.curvature.products import SINGLE_STEPS, STEPS, Product, differenced, saved_bytes
 from sounding.curvature.setting import Subject, widened
+from sounding.curvature.shortcuts import Shortcuts
 from sounding.objective import Batch, as_objective
 from sounding.train import explained
 
@@ -27,6 +28,7 @@ METHODS = {  # of J v
     "forward": "forward mode, and backward passes",
     "difference": "central differences of the output, and backward passes",
 }
+SAME = 5e-2  # relative: rounding in bfloat16, and less than other draws make of an output
 
 _OUTPUT = as_objective(lambda output, target: output)  # what a loss is given, instead of the loss
 
@@ -54,7 +56,7 @@ def linearised(
         found = output_value(subject, batch)
         pull = functools.partial(pulled, subject, batch)
         return Linearised(found, _differences(subject, batch), pull, 0.0)
-    with subject.prepared(), saved_bytes(subject, budget) as held:
+    with subject.prepared(), saved_bytes(subject, budget) as held, Shortcuts():
         found = output(subject, batch)
         pull = Backward([found], subject.parameters)
         push = _forward(subject, batch) if method == "forward" else _twice(subject, found)
@@ -99,10 +101,9 @@ def output_value(subject: Subject, batch: Batch) -> torch.Tensor:
 def _twice(subject: Subject, found: torch.Tensor) -> Product:
     """Backward through the backward pass, in which the parameters' side is a constant."""
     u = torch.zeros_like(found, requires_grad=True)
-    with unhooked(subject.parameters):
-        gradients = torch.autograd.grad(
-            found, subject.parameters, u, create_graph=True, materialize_grads=True
-        )
+    gradients = torch.autograd.grad(
+        found, subject.parameters, u, create_graph=True, materialize_grads=True
+    )
     return Backward(gradients, [u])
 
 
@@ -134,13 +135,7 @@ def _forward(subject: Subject, batch: Batch) -> Product:
 
 def _differences(subject: Subject, batch: Batch) -> Product:
     """Central differences, in double precision on a copy of the model if it can be."""
-    wide, batch_of = subject, batch
-    if subject.dtype != torch.float64:
-        try:
-            wide, batch_of = subject.wide(), widened(batch)
-            output_value(wide, batch_of)
-        except Exception:  # a foreign model's own objections to copies or to double precision
-            wide, batch_of = subject, batch
+    wide, batch_of = _widest(subject, batch)
     step = (STEPS if wide.dtype == torch.float64 else SINGLE_STEPS)[0]
 
     def push(block: torch.Tensor) -> torch.Tensor:
@@ -148,6 +143,21 @@ def _differences(subject: Subject, batch: Batch) -> Product:
         return torch.stack(rows).to(block.dtype)
 
     return push
+
+
+def _widest(subject: Subject, batch: Batch) -> tuple[Subject, Batch]:
+    """A copy in double precision; the subject itself where a copy fails or computes another thing.
+
+    Draws may depend on the precision: then the copy has other dropout masks.
+    """
+    try:
+        wide, batch_of = subject.wide(), widened(batch)
+        found = output_value(wide, batch_of)
+    except Exception:  # a foreign model's own objections to copies or to double precision
+        return subject, batch
+    here = output_value(subject, batch)
+    same = (found - here).norm() <= SAME * here.norm()
+    return (wide, batch_of) if same else (subject, batch)
 
 
 def output_slope(subject: Subject, batch: Batch, vector: torch.Tensor, step: float) -> torch.Tensor:
@@ -171,7 +181,7 @@ def pulled(subject: Subject, batch: Batch, block: torch.Tensor) -> torch.Tensor:
     """
     rows = []
     for u in block:
-        with subject.prepared(), unhooked(subject.parameters):
+        with subject.prepared():
             found = output(subject, batch)
             found.backward(u.view_as(found).to(found.dtype))
             parts = [

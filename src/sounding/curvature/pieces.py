@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sounding.curvature.ranks import Ranks
 from sounding.curvature.setting import Subject, samples, sliced
 from sounding.objective import Batch
 from sounding.train.batches import check_batches, is_data_set
@@ -28,7 +29,7 @@ def pieces(
     """Batches with weights: by samples for a loss that is a mean ('mean'), one each for a 'sum'.
 
     Args:
-        batches: A pair of tensors is one batch; anything else that can be iterated over, several.
+        batches: As for :func:`listed`.
         micro_batch: Samples in a part, None for whole batches.
         reduction: What the loss does over the samples of a batch.
         subject: Where given, one batch is run whole and in parts to see that these add up.
@@ -38,10 +39,7 @@ def pieces(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; it is 'mean' or 'sum', as the loss does it")
-    check_batches(batches)
-    every = [batches] if is_data_set(batches) or _is_pair(batches) else list(batches)
-    if not every:
-        raise ValueError("batches is empty; pass at least one")
+    every = listed(batches)
     sizes = [samples(batch) or 1 for batch in every]
     total = sum(sizes)
     found: list[Piece] = []
@@ -52,8 +50,36 @@ def pieces(
             inner = (samples(part) or 1) / size if reduction == "mean" else 1.0
             found.append(Piece(part, share * (inner if len(parts) > 1 else 1.0)))
     if micro_batch is not None and subject is not None:
-        _check_parts(subject, every[0], _cut(every[0], micro_batch), reduction)
+        check_parts(subject, every[0], micro_batch, reduction)
     return found
+
+
+def listed(batches: Any) -> list[Batch]:
+    """A pair of tensors is one batch; anything else that can be iterated over, several.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    check_batches(batches)
+    every = [batches] if is_data_set(batches) or _is_pair(batches) else list(batches)
+    if not every:
+        raise ValueError("batches is empty; pass at least one")
+    return every
+
+
+def shared(
+    parts: list[Piece], ranks: Ranks, reduction: str, *, evenly: bool = False
+) -> list[Piece]:
+    """The same with their weights in the loss of all ranks.
+
+    With `evenly` there are as many on every rank: some are repeated, without weight.
+    """
+    own = sum(samples(part.batch) or 1 for part in parts)
+    every = ranks.gathered((own, len(parts)))
+    share = own / sum(count for count, _ in every) if reduction == "mean" else 1.0
+    found = [dataclasses.replace(part, weight=part.weight * share) for part in parts]
+    missing = max(count for _, count in every) - len(parts) if evenly else 0
+    return found + [dataclasses.replace(parts[0], weight=0.0)] * missing
 
 
 def _is_pair(batches: Any) -> bool:
@@ -78,14 +104,25 @@ def _cut(batch: Batch, size: int) -> list[Batch]:
     return [sliced(batch, i, min(i + size, count)) for i in range(0, count, size)]
 
 
-def _check_parts(subject: Subject, whole: Batch, parts: list[Batch], reduction: str) -> None:
+def check_parts(
+    subject: Subject, whole: Batch, micro_batch: int, reduction: str, *, passes: int = 0
+) -> None:
+    """The losses of the parts of a batch add up to the loss of the whole.
+
+    `passes` are made at least, where every rank has to make as many.
+
+    Raises:
+        ValueError: If not.
+    """
+    parts = _cut(whole, micro_batch)
     with subject.prepared():
         at_once = float(subject.loss(whole).detach())
     count, total = samples(whole) or 1, 0.0
-    for part in parts:
+    idle = [parts[0]] * (passes - len(parts))
+    for i, part in enumerate(parts + idle):
         with subject.prepared():
             share = (samples(part) or 1) / count if reduction == "mean" else 1.0
-            total += share * float(subject.loss(part).detach())
+            total += share * float(subject.loss(part).detach()) * (i < len(parts))
     if abs(total - at_once) > SAME * max(abs(at_once), 1e-6):
         raise ValueError(
             f"the loss of the parts adds up to {total:.6g}, that of the whole batch is "

@@ -17,8 +17,10 @@ import torch
 
 from sounding.curvature.backward import Backward, strided
 from sounding.curvature.setting import Subject, widened
+from sounding.curvature.shards import is_sharded, moved_shards
+from sounding.curvature.shortcuts import Shortcuts
 from sounding.objective import Batch
-from sounding.vectors import normal
+from sounding.vectors import local, normal
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # (k, n) -> (k, n)
 
@@ -67,7 +69,7 @@ def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Prod
 def _gradient_graph(
     subject: Subject, batch: Batch, budget: float
 ) -> tuple[tuple[torch.Tensor, ...], float]:
-    with saved_bytes(subject, budget) as held:
+    with saved_bytes(subject, budget) as held, Shortcuts():
         loss = subject.loss(batch)
         gradients = torch.autograd.grad(
             loss, subject.parameters, create_graph=True, materialize_grads=True
@@ -184,10 +186,10 @@ def differenced(
     """
     function = function or gradient
     vector = vector.to(subject.dtype)
-    length = vector.norm()
+    length = subject.norm(vector)
     if not length:
         return torch.zeros_like(vector)
-    size = torch.stack([p.detach().norm() for p in subject.parameters]).norm().clamp(min=1e-3)
+    size = subject.norm(*(local(p).detach() for p in subject.parameters)).clamp(min=1e-3)
     h = float(step * size / length)
     parts = subject.layout.split(vector)
     with moved(subject.parameters, parts, h):
@@ -202,6 +204,10 @@ def moved(
     parameters: list[torch.nn.Parameter], parts: list[torch.Tensor], by: float
 ) -> Iterator[None]:
     """The parameters moved by a multiple of `parts`; given back to the bit, their versions too."""
+    if any(is_sharded(p) for p in parameters):
+        with moved_shards(parameters, parts, by):
+            yield
+        return
     before = [p.data for p in parameters]
     try:
         for p, part in zip(parameters, parts, strict=True):
@@ -218,12 +224,22 @@ def value(subject: Subject, batch: Batch) -> torch.Tensor:
         return subject.loss(batch).detach()
 
 
-def gradient(subject: Subject, batch: Batch) -> torch.Tensor:
-    """(n,) the gradient of the loss, by an ordinary backward pass."""
+def gradient(subject: Subject, batch: Batch, weight: float = 1.0) -> torch.Tensor:
+    """(n,) the gradient of the loss times `weight`, by an ordinary backward pass."""
     with subject.prepared():
-        subject.loss(batch).backward()
+        loss = subject.loss(batch) * weight
+        if subject.hooked:  # whose hooks .backward() would run
+            gradients = torch.autograd.grad(loss, subject.parameters, allow_unused=True)
+        else:
+            loss.backward()
+            gradients = [p.grad for p in subject.parameters]
+        if subject.shards is not None and all(g is None for g in gradients):
+            raise ValueError(
+                "no gradient arrives in the shards of the model; call its method "
+                "set_requires_gradient_sync(True) first"
+            )
         found = [
-            torch.zeros_like(p) if p.grad is None else strided(p.grad.detach())
-            for p in subject.parameters
+            torch.zeros_like(p) if g is None else strided(g.detach())
+            for g, p in zip(gradients, subject.parameters, strict=True)
         ]
         return subject.layout.join(found)

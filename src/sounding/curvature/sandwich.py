@@ -18,7 +18,14 @@ from sounding.curvature.check import Verification, small
 from sounding.curvature.memory import SHARE, free_bytes, readable
 from sounding.curvature.operator import Operator
 from sounding.curvature.output_check import verified_output
-from sounding.curvature.outputs import METHODS, linearised, loss_of_output, output_value
+from sounding.curvature.outputs import (
+    METHODS,
+    Linearised,
+    linearised,
+    loss_of_output,
+    output,
+    output_value,
+)
 from sounding.curvature.pieces import Piece, pieces
 from sounding.curvature.products import OverBudget, Product
 from sounding.curvature.setting import SLICE, Subject, samples, sliced
@@ -72,6 +79,7 @@ def problem(
     for part in parts:
         check_numbers(part.batch)
     _check_loss(subject, parts[0].batch)
+    _check_lookups(subject, parts)
     return Problem(subject, parts, small(subject, parts[0].batch) if check else None)
 
 
@@ -91,6 +99,24 @@ def _check_loss(subject: Subject, batch: Batch) -> None:
             "the loss depends on the parameters not only through the output (a penalty on the "
             "weights, perhaps); take that out, and add its curvature: matrix + 2 * decay"
         )
+
+
+def _check_lookups(subject: Subject, parts: list[Piece]) -> None:
+    """No pass shortens the rows of an embedding (`max_norm`), which few samples may not show."""
+    for name, module in subject.model.named_modules():
+        if not isinstance(module, nn.Embedding | nn.EmbeddingBag) or module.max_norm is None:
+            continue
+        for part in parts:
+            before = module.weight.detach().clone()
+            with subject.prepared():
+                output(subject, part.batch)
+                same = torch.equal(before, module.weight)
+            if not same:
+                raise ValueError(
+                    f"{name} ({type(module).__name__}) has rows longer than its max_norm, which a "
+                    "pass shortens without a gradient; run the batches through the model once (the "
+                    "rows stay short), or freeze that weight"
+                )
 
 
 def sandwich(
@@ -153,10 +179,23 @@ def _built(
 ) -> tuple[Product, float]:
     """The product of the i-th piece on graphs that are kept, and the bytes that they hold."""
     j = linearised(given.subject, given.parts[i].batch, method, budget)
+    if method == "forward":
+        _try_forward(j, given.subject)
     apply, size = middle(i, j.output)
     if j.size + size > budget:
         raise OverBudget
     return lambda block: j.pull(apply(j.push(block))), j.size + size
+
+
+def _try_forward(j: Linearised, subject: Subject) -> None:
+    """Kernels may depend on the precision, so what was checked in another may be missing here."""
+    try:
+        j.push(torch.zeros(1, subject.layout.size, dtype=subject.dtype, device=subject.device))
+    except NotImplementedError as error:
+        raise ValueError(
+            f"forward mode is missing for {subject.dtype} ({str(error).splitlines()[0]}); use "
+            "another method="
+        ) from error
 
 
 def _rebuilt(given: Problem, i: int, middle: Middle, method: str) -> Product:

@@ -12,7 +12,6 @@ from sounding.curvature.lanczos import Lanczos
 from sounding.curvature.memory import SHARE, free_bytes
 from sounding.curvature.operator import Operator
 from sounding.train import Progress
-from sounding.vectors import normal
 
 LOOKING = 0.1  # of the time of the products may go into looking whether it is enough
 FLAT = 1e-3  # of the spectral norm: smaller eigenvalues are resolved to tol * FLAT * norm
@@ -63,10 +62,7 @@ class Search:
         if warm is not None:
             rows.append(warm.to(operator.device, operator.dtype).reshape(-1, width))
         if warm is None or self.miss < 1:
-            made = normal(
-                self.random, width, seed=self.seed, dtype=operator.dtype, device=operator.device
-            )
-            rows.append(made / operator.size**0.5)
+            rows.append(operator.normal(self.random, seed=self.seed) / operator.size**0.5)
         self.warm = 0 if warm is None else len(rows[0])
         return Lanczos(operator, torch.cat(rows), host=self.host)
 
@@ -118,7 +114,7 @@ class Search:
         self._read()
         spent = time.perf_counter() - start
         m = self.lanczos.count
-        wait = spent / (LOOKING * self.step_time) * self.random
+        wait = self.operator.agreed(spent / (LOOKING * self.step_time) * self.random)
         self.next_look = m + int(min(max(wait, 1), max(m / 8, 1)))
 
     def _read(self) -> None:
@@ -221,7 +217,8 @@ def _check(
 
 
 def _capacity(operator: Operator, host: bool) -> int:
-    """Vectors that half of the free memory holds."""
+    """Vectors that half of the free memory holds, on the rank that has least."""
     each = operator.width * torch.empty(0, dtype=operator.dtype).element_size()
     free = free_bytes(torch.device("cpu") if host else operator.device)
-    return int(min(operator.size, SHARE * free / each))
+    own = min(operator.size, SHARE * free / each) if each else operator.size
+    return int(-operator.agreed(-own))

@@ -19,6 +19,16 @@ from torch.utils._pytree import tree_map
 
 from sounding.capture.compiled import uncompiled
 from sounding.capture.keep import given_back
+from sounding.curvature.parallel import ranks_of, unwrapped
+from sounding.curvature.shards import (
+    Shards,
+    is_sharded,
+    mesh_groups,
+    passes,
+    resharded,
+    unsharded,
+    whole_parameters,
+)
 from sounding.objective import Batch, Objective, check_scalar
 from sounding.train import explained
 from sounding.vectors import Layout, Pattern, trainable
@@ -30,25 +40,71 @@ class Subject:
     """A loss as a function of some parameters of a model, for one batch at a time."""
 
     def __init__(
-        self, model: nn.Module, objective: Objective, *, pattern: Pattern = None, seed: int = 0
+        self,
+        model: nn.Module,
+        objective: Objective,
+        *,
+        pattern: Pattern = None,
+        seed: int = 0,
+        parallel: bool = False,
     ) -> None:
-        """`pattern` chooses the parameters; `seed` fixes what the passes draw."""
-        self.model = getattr(model, "_orig_mod", model)
+        """`pattern` chooses the parameters; `seed` fixes what the passes draw.
+
+        `parallel` says that the caller knows what to do where several processes share the model:
+        add up their numbers; and where FSDP2 has sharded it, go on with :meth:`gathered`, or take
+        nothing but plain gradients.
+
+        Raises:
+            ValueError: If nothing can be trained, or the model is shared and the caller is not for
+                that.
+        """
+        shared = ranks_of(model).count > 1 or mesh_groups(unwrapped(model)) is not None
+        if shared and not parallel:
+            raise ValueError(
+                "several processes share the model, which sounding.hessian alone can measure so "
+                "far; of a DistributedDataParallel model pass model.module, for the batches of "
+                "this process alone"
+            )
+        self.model = unwrapped(model)
+        self.hooked = self.model is not getattr(model, "_orig_mod", model)  # data parallel
         self.objective = objective
         self.pattern = pattern
         self.seed = seed
-        self.names = trainable(self.model, pattern)
-        self.parameters = list(self.names.values())
-        self.layout = Layout(dict(self.names))
+        self.shards: Shards | None = None
+        self.whole: dict[nn.Parameter, nn.Parameter] | None = None
+        resharded(self.model)
+        self._hold(trainable(self.model, pattern))
+        if is_sharded(self.parameters[0]):
+            self.shards = Shards(self.names)
+
+    def _hold(self, names: dict[str, nn.Parameter]) -> None:
+        self.names = names
+        self.parameters = list(names.values())
+        self.layout = Layout(dict(names))
         self.device = self.parameters[0].device
         self.dtype = self.parameters[0].dtype
+
+    @property
+    def passes_on(self) -> torch.device:
+        """Where passes run; sharded parameters may lie on the host."""
+        return self.device if self.shards is None else self.shards.device
+
+    def gathered(self) -> Subject:
+        """The same with whole parameters on every rank, where they are sharded."""
+        if self.shards is None:
+            return self
+        other = copy.copy(self)
+        other.shards, other.whole = None, whole_parameters(self.model, self.shards.device)
+        other._hold({name: other.whole[p] for name, p in self.names.items()})
+        return other
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
         """Passes inside compute the same differentiable function; the model is given back."""
+        resharded(self.model)
         with (
             given_back(self.model, *_modules(self.objective)),
-            _differentiable(self.model),
+            self._as_held(),
             uncompiled(),
             without_hooks(self.parameters),
         ):
@@ -56,6 +112,23 @@ class Subject:
             _seed(self.seed)
             with torch.enable_grad():
                 yield
+
+    @contextlib.contextmanager
+    def _as_held(self) -> Iterator[None]:
+        if self.shards is not None:  # nothing but plain gradients: torch's own kernels will do
+            with passes(self.model):
+                yield
+            return
+        whole = (
+            contextlib.nullcontext() if self.whole is None else unsharded(self.model, self.whole)
+        )
+        with whole, _differentiable(self.model):
+            yield
+
+    def norm(self, *parts: torch.Tensor) -> torch.Tensor:
+        """() of one vector, of which this process holds these parts."""
+        own = torch.stack([part.norm() for part in parts]).norm()
+        return own if self.shards is None else self.shards.parts.add(own.square()).sqrt()
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """() the loss with its graph; call it inside :meth:`prepared`.
@@ -77,7 +150,8 @@ class Subject:
         Raises:
             Exception: Whatever copying or converting a foreign module raises.
         """
-        model = _copied(self.model).double()
+        with self.prepared() if self.whole else contextlib.nullcontext():
+            model = _copied(self.model).double()
         objective = self.objective
         if isinstance(getattr(objective, "loss", None), nn.Module):
             objective = copy.copy(objective)

@@ -6,7 +6,7 @@ import torch
 
 from sounding.curvature.pieces import Piece
 from sounding.curvature.products import Product
-from sounding.curvature.setting import Subject
+from sounding.curvature.setting import Subject, without_hooks
 
 
 def weighted(subject: Subject, products: list[Product], parts: list[Piece]) -> Product:
@@ -22,8 +22,9 @@ def weighted(subject: Subject, products: list[Product], parts: list[Piece]) -> P
                 "the model's parameters have changed since this operator was made; make a new one"
             )
         total = torch.zeros_like(block)
-        for product, part in zip(products, parts, strict=True):
-            total += part.weight * product(block)
+        with without_hooks(subject.parameters):
+            for product, part in zip(products, parts, strict=True):
+                total += part.weight * product(block)
         return total
 
     return apply

@@ -34,7 +34,7 @@ def draw_spectrum(chart: Chart, title: str, ax: Any) -> Any:
 
 
 def draw_estimate(result: Estimate, title: str, ax: Any) -> Any:
-    """A dot with one and two standard errors, beside zero where that is near."""
+    """A dot with one and two standard errors."""
     spread = np.nan_to_num(result.error)
     ax.errorbar([result.value], [0], xerr=[2 * spread], color=BLUE, lw=1, capsize=6)
     ax.errorbar([result.value], [0], xerr=[spread], color=BLUE, lw=4, fmt="o")
