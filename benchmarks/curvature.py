@@ -11,7 +11,7 @@ one process, on one thread, in CPU time, taking turns; medians over seeds of the
 unit is one product on a kept graph, measured right before and after each run.
 
 A peer gets, of a ladder of settings, the cheapest that reaches the error in the median over the
-seeds (the trace: root mean square), against references that it does not know: an oracle which its
+seeds (the trace: root mean square; 12 or 4 seeds, as is bearable), against references that it does not know: an oracle which its
 users do not have. It is not charged for the search. Where its cheapest setting does not make it say
 that it converged, the cheapest that does has its own line; so has a finer ladder, where that helps.
 Sounding is asked once, for that error, and has to find out by itself when to stop.
@@ -41,6 +41,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from curvature_parts import certain, costs, nets, truth
 from curvature_parts.contest import Row, attempt, measured_unit, search, time_them
@@ -51,7 +52,7 @@ from threadpoolctl import threadpool_limits
 GOAL = 2.5  # the cheapest peer over ours
 RATE = 0.05  # of the SGD step
 SMALL = 10_000  # parameters up to which all eigenvalues are computed
-SLOW = 0.5  # seconds of a product from which on fewer seeds and starts have to do
+FAST, SLOW = 0.05, 0.5  # seconds of a product: where 12 seeds are affordable, where few starts are
 
 
 class Net:
@@ -65,6 +66,11 @@ class Net:
         self.unit = measured_unit(self.product, problem.size)
         self.remembered = truth.Remembered(self.product)
         self.truth: truth.Truth | None = None
+
+    def enough(self, question: str) -> int:
+        """Seeds on which a random estimate is judged: more where they take little time."""
+        quick = FAST if question == "density" else SLOW
+        return 12 if self.unit < quick else 4
 
     def find_truth(self, start: torch.Tensor | None = None, *, both: bool = True) -> truth.Truth:
         """The extreme eigenvalues; from a vector near the first where there is one."""
@@ -106,7 +112,7 @@ def note(words: str) -> None:
 def contest(net: Net, name: str, question: Question, seeds: int, live: dict[str, Any]) -> list[Row]:
     """Every library's row, and those of the defaults; `live` are the sides that are timed."""
     assert net.truth is not None
-    searched = max(seeds, 4 if net.unit > SLOW else 8) if question.fixed else seeds
+    searched = max(seeds, net.enough(name)) if question.fixed else seeds
     sides = {side.name: side(net.problem, net.remembered) for side in SIDES}
     known = {"net": net.problem.name, "question": name}
     wanted = question.wanted
@@ -186,9 +192,13 @@ def followed(net: Net, seeds: int) -> list[Row]:
 def examine(name: str, asked: list[str], seeds: int, data: Path) -> tuple[list[Row], Any]:
     """All rows about one net, and its row of the table of costs."""
     problem = nets.problem(name, data)
-    row = costs.measured(problem, 9) if "products" in asked else None
-    if asked == ["products"]:
-        return [], row
+    row = None
+    if "products" in asked:
+        note(f"{name}: products")
+        row = costs.measured(problem, 9)
+        print("\n" + costs.table({name: row}), flush=True)
+        if asked == ["products"]:
+            return [], row
     note(f"{name}: references")
     net = Net(problem)
     found = net.find_truth()
@@ -295,7 +305,6 @@ def main() -> None:
         found, cost = examine(name, asked, given.seeds, given.data)
         rows += [dataclasses.asdict(row) for row in found]
         costly |= {name: cost} if cost else {}
-        print("\n" + costs.table(costly) if cost else "", flush=True)
     written(given.json, {"rows": rows, "costs": costly})
 
 

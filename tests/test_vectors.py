@@ -20,8 +20,12 @@ def test_tied_weights_count_once_and_frozen_ones_not_at_all():
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
-    [("1", ["1.weight", "1.bias"]), ("*.bias", ["1.bias", "2.bias"]), (["0", "2.bias"], ["0.weight", "2.bias"])],
-)  # fmt: skip
+    [
+        ("1", ["1.weight", "1.bias"]),
+        ("*.bias", ["1.bias", "2.bias"]),
+        (["0", "2.bias"], ["0.weight", "2.bias"]),
+    ],
+)
 def test_patterns_are_of_parameters_or_of_the_modules_above_them(pattern, names):
     assert list(trainable(_net(), pattern)) == names
 
@@ -36,7 +40,7 @@ def test_a_pattern_without_a_match_lists_the_names():
 def test_complex_parameters_are_refused_by_name():
     net = nn.Module()
     net.phase = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
-    with pytest.raises(ValueError, match="phase is torch.complex64"):
+    with pytest.raises(ValueError, match=r"phase is torch\.complex64"):
         trainable(net)
 
 

@@ -79,9 +79,15 @@ class Attempt:
 
 
 def attempt(
-    question: Question, side: Any, setting: Setting, truth: Truth, seeds: int, wanted: float
+    question: Question,
+    side: Any,
+    setting: Setting,
+    truth: Truth,
+    seeds: int,
+    wanted: float,
+    limit: float = float("inf"),
 ) -> Attempt:
-    """Ask on every seed; on fewer where it is plain that the median will not do."""
+    """Ask on every seed; on fewer where the median will not do, or is no cheaper than `limit`."""
     setting = {name: wanted if value == WANTED else value for name, value in setting.items()}
     answers: list[Answer] = []
     errors: list[float] = []
@@ -91,6 +97,8 @@ def attempt(
         bad = sum(not error <= wanted for error in errors)
         if question.typical == "median" and 2 * bad > seeds:
             break
+        if statistics.median(a.products for a in answers) >= limit:
+            return Attempt(setting=setting, error=float("inf"), answers=answers)
     return Attempt(setting=setting, error=question.summary(errors), answers=answers)
 
 
@@ -103,10 +111,12 @@ def search(
     user without an oracle would want; None where that is the first, or where there is none.
     """
     tried: list[Attempt] = []
+    limit = float("inf")  # what the last ladder took to answer, and to be sure of it
     for ladder in ladders:
         for setting in ladder:
-            tried.append(attempt(question, side, setting, truth, seeds, wanted))
+            tried.append(attempt(question, side, setting, truth, seeds, wanted, limit))
             if tried[-1].error <= wanted and tried[-1].sure is not False:
+                limit = min(limit, tried[-1].products)
                 break
     good = [one for one in tried if one.error <= wanted]
     if not good:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from sounding.curvature.eigenpairs import eigenpairs
 from sounding.curvature.hessian import hessian
+from sounding.curvature.setting import Subject
+from sounding.objective import as_objective
 
 RANKS = 2
 CUT = (0, 14, 24)  # samples of each rank
@@ -148,6 +150,11 @@ def other_parameters(rank):
     )
 
 
+def waiting_layer(rank):
+    model = nn.Sequential(nn.Linear(5, 3), nn.SyncBatchNorm(3)).double()
+    return raised(lambda: hessian(model, F.cross_entropy, batches(rank), group=dist.group.WORLD))
+
+
 def other_method(rank):
     """Where one rank has to do with another method, all do."""
 
@@ -233,6 +240,19 @@ def sharded_by_differences(rank):
     return sharded(rank, method="difference")
 
 
+def sharded_checkpointed(rank):
+    """Activations that every backward pass computes anew."""
+
+    class Checkpointed(nn.Sequential):
+        def forward(self, x):
+            return torch.utils.checkpoint.checkpoint(super().forward, x, use_reentrant=False)
+
+    plain = net()
+    H = hessian(sharded_net(nn.Sequential(Checkpointed(plain[0], plain[1]), plain[2])),
+                F.cross_entropy, batches(rank))  # fmt: skip
+    return H @ shard(vectors(), rank, net())
+
+
 def sharded_searches(rank):
     """Warm starts, restarts, and the block of one layer."""
     H = hessian(sharded_net(), F.cross_entropy, batches(rank))
@@ -299,13 +319,15 @@ def sharded_refusals(rank):
         "unsynced": raised(lambda: hessian(unsynced, F.cross_entropy, own, method="difference")),
         "half": raised(lambda: hessian(half, F.cross_entropy, own)),
         "dense": raised(lambda: hessian(model, F.cross_entropy, own).to_dense()),
+        "unaware": raised(lambda: Subject(model, as_objective(F.cross_entropy))),
     }
 
 
 SCENARIOS = (
     data_parallel, sums, in_micro_batches, wrapped, alone, bad_numbers, wrong_derivative,
-    no_memory, other_parameters, other_method, sharded_exactly, sharded_by_differences,
-    sharded_searches, sharded_without_memory, sharded_single, sharded_rectified, sharded_refusals,
+    no_memory, other_parameters, waiting_layer, other_method, sharded_exactly,
+    sharded_by_differences, sharded_checkpointed, sharded_searches, sharded_without_memory,
+    sharded_single, sharded_rectified, sharded_refusals,
 )  # fmt: skip
 
 

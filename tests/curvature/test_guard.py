@@ -77,6 +77,7 @@ def test_the_vectorised_form_for_blocks_equals_the_scalar_one():
     values, guard = _guard(_operator(SPECTRUM), 10, 0)
     inside = guard._coupled[:, 0] / (1.05 - values)
     largest = abs(guard._random[0] @ inside) / np.sqrt(1 + inside @ inside)
+    half, square = torch.tensor([0.5, N * largest**2 / 2], dtype=torch.float64)
     assert guard.missed(1.05) == pytest.approx(
-        float(torch.special.gammainc(torch.tensor(0.5).double(), torch.tensor(N * largest**2 / 2).double())), rel=1e-9
-    )  # fmt: skip
+        float(torch.special.gammainc(half, square)), rel=1e-9
+    )

@@ -38,9 +38,9 @@ def _dense(net, loss, batch):
         return loss(torch.func.functional_call(net, values, (batch[0],)), batch[1])
 
     nested = torch.func.jacrev(torch.func.jacrev(of))(values)
-    return torch.cat(
-        [torch.cat([nested[a][b].reshape(values[a].numel(), -1) for b in values], 1) for a in values]
-    )  # fmt: skip
+    sizes = {name: value.numel() for name, value in values.items()}
+    rows = [[nested[a][b].reshape(sizes[a], sizes[b]) for b in values] for a in values]
+    return torch.cat([torch.cat(row, 1) for row in rows])
 
 
 # -- closed forms ---------------------------------------------------------------------------
@@ -209,9 +209,7 @@ def test_micro_batches_give_the_same_matrix():
 
 def test_micro_batches_that_do_not_add_up_are_refused():
     net = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).double()
-    with pytest.raises(
-        ValueError, match="samples are not independent .batch norm in training mode"
-    ):
+    with pytest.raises(ValueError, match="samples are not independent"):
         hessian(net, F.cross_entropy, _data(), micro_batch=4)
     assert hessian(net.eval(), F.cross_entropy, _data(), micro_batch=4).size == 69
 
@@ -241,7 +239,7 @@ def test_a_budget_that_is_too_small_says_what_would_fit():
         == net[0].weight.numel() + 6 + 21
     )
     assert fits > 10
-    with pytest.raises(ValueError, match="one sample needs .* raise memory="):
+    with pytest.raises(ValueError, match=r"one sample needs .* raise memory="):
         hessian(net, F.cross_entropy, batch, memory=10)
 
 
@@ -258,9 +256,12 @@ def _state(net):
 
 
 def _same(one, other):
+    def equal(a, b):
+        return a is b is None or (a is not None and b is not None and torch.equal(a, b))
+
     tensors = all(torch.equal(one[0][n], other[0][n]) for n in one[0])
-    grads = all((a is None) == (b is None) and (a is None or torch.equal(a, b)) for a, b in zip(one[1], other[1], strict=True))  # fmt: skip
-    return tensors and grads and one[2] == other[2] and torch.equal(one[3], other[3])
+    gradients = all(map(equal, one[1], other[1]))
+    return tensors and gradients and one[2] == other[2] and torch.equal(one[3], other[3])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -363,22 +364,26 @@ def test_a_kink_right_here_is_undecided_and_said():
 # -- wrong input ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: (nn.ReLU(), F.cross_entropy, _data()), "has no parameters"),
-        (lambda: (_net().requires_grad_(False), F.cross_entropy, _data()), "are frozen"),
-        (lambda: (_net(), F.cross_entropy, (_data()[0] * float("nan"), _data()[1])), "holds NaN"),
-        (lambda: (_net(), lambda z, t: z.argmax(1).double().mean(), _data()), "does not depend on any"),
-        (lambda: (_net(), lambda z, t: z, _data()), "one number is needed"),
-        (lambda: (_net(), lambda z, t: z.mean() * float("inf"), _data()), "is -?inf, so there is no curvature"),
-        (lambda: (_net(), F.cross_entropy, (_data()[0][:, :4], _data()[1])), "cannot take the batch"),
-        (lambda: (_net(), F.cross_entropy, []), "batches is empty"),
-        (lambda: (_net(), F.cross_entropy, iter([_data()])), "can be read only once"),
-    ],
-)  # fmt: skip
-def test_wrong_input_is_one_sentence(make, words):
-    model, loss, batches = make()
+def _counted(output, target):
+    return output.argmax(1).double().mean()
+
+
+WRONG = {
+    "has no parameters": lambda: (nn.ReLU(), F.cross_entropy, _data()),
+    "are frozen": lambda: (_net().requires_grad_(False), F.cross_entropy, _data()),
+    "holds NaN": lambda: (_net(), F.cross_entropy, (_data()[0] * math.nan, _data()[1])),
+    "does not depend on any": lambda: (_net(), _counted, _data()),
+    "one number is needed": lambda: (_net(), lambda z, t: z, _data()),
+    "so there is no curvature": lambda: (_net(), lambda z, t: z.mean() * math.inf, _data()),
+    "cannot take the batch": lambda: (_net(), F.cross_entropy, (_data()[0][:, :4], _data()[1])),
+    "batches is empty": lambda: (_net(), F.cross_entropy, []),
+    "can be read only once": lambda: (_net(), F.cross_entropy, iter([_data()])),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_input_is_one_sentence(words):
+    model, loss, batches = WRONG[words]()
     with pytest.raises(ValueError, match=words) as said:
         hessian(model, loss, batches)
     assert "\n" not in str(said.value)

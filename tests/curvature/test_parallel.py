@@ -202,6 +202,11 @@ def test_other_parameters(result):
     assert result[0].startswith("rank 1 holds other parameters than rank 0")
 
 
+def test_waiting_layer(result):
+    for one in result:
+        assert one.startswith("SyncBatchNorm in training mode")
+
+
 def test_other_method(result):
     first, second = result
     assert first["method"] == second["method"] == "central differences of the gradient"
@@ -241,6 +246,10 @@ def _check_sharded(result, whole, rtol):
     assert float(away.norm()) < 2e-3
     start = [one["start"][0] for one in result]
     assert not torch.isin(start[0], start[1]).any()  # other numbers on the other rank
+
+
+def test_sharded_checkpointed(result, whole):
+    assert torch.allclose(_joined(result), whole @ _vectors(), rtol=1e-9, atol=1e-12)
 
 
 def test_sharded_searches(result, whole):
@@ -284,6 +293,7 @@ def test_sharded_refusals(result):
         "unsynced": "set_requires_gradient_sync",
         "half": "2.weight is not sharded",
         "dense": "to_dense needs whole vectors",
+        "unaware": "several processes share the model",
     }
     for one in result:
         assert {name: words in (one[name] or "") for name, words in said.items()} == dict.fromkeys(

@@ -10,6 +10,7 @@ import math
 import time
 
 import numpy as np
+import torch
 
 from sounding.curvature.operator import Operator
 from sounding.curvature.quadrature import Points, distance, distribution, gauss, sampling_distance
@@ -139,19 +140,19 @@ class _Search:
         return self.operator.products - self.before
 
     def run(self) -> None:
-        free = self.starts is None and self.degree is None
-        if free and self.operator.size <= min(EXACT, self.most) and self._solvable():
+        """Steps of the first start, then starts, until both errors together are within tol."""
+        free = self.starts is None and self.degree is None and not self.operator.sharded
+        size = self.operator.size
+        if free and size <= min(EXACT, self.most):
             self._solve()
             return
         self._first()
-        wanted = self._wanted()
         steps = self.done[0].count
-        if free and wanted * steps >= self.operator.size <= self.most - self.spent:
-            if self._solvable():
-                self._solve()
-                return
-        wanted = max(1, min(wanted, self.most // max(steps, 1)))
-        while len(self.done) < wanted:
+        if free and self._wanted() * steps >= size <= self.most - self.spent:
+            self._solve()
+            return
+        affordable = max(1, self.most // max(steps, 1))
+        while len(self.done) < (wanted := min(self._wanted(), affordable)):
             self._more(min(wanted - len(self.done), max(1, BLOCK // self.operator.width)), wanted)
 
     def _first(self) -> None:
@@ -169,21 +170,22 @@ class _Search:
 
     def _settled(self) -> bool:
         """Whether one start of this degree is enough, or more starts are worth more than degree."""
-        points, degree_error, start_error = self._errors([self.first])
+        points, degree_error, start_error = self._errors([self.first] if self.first else [])
         allowed = self.tol * points.spread
-        error = math.hypot(degree_error, start_error / (self.starts or 1) ** 0.5)
+        start_error /= (self.starts or 1) ** 0.5
+        error = math.hypot(degree_error, start_error)
         self._tell(error / points.spread if points.spread else 0.0, self.longest)
-        return error <= allowed or degree_error <= max(allowed, start_error) / 2
+        negligible = max(allowed, start_error) if self.starts else allowed
+        return error <= allowed or degree_error <= negligible / 2
 
     def _wanted(self) -> int:
-        """Starts that bring both errors together to tol."""
+        """Starts that bring both errors together to tol; as many as there are if none can."""
         if self.starts is not None:
             return self.starts
         points, degree_error, start_error = self._errors(self.done)
+        one = start_error**2 * len(self.done)
         left = (self.tol * points.spread) ** 2 - degree_error**2
-        if start_error == 0:
-            return 1
-        return math.ceil(start_error**2 / left) if left > 0 else 1
+        return math.ceil(one / left) if left > 0 else len(self.done)
 
     def _more(self, count: int, wanted: int) -> None:
         """Another block of starts, all of the first one's degree."""
@@ -204,12 +206,7 @@ class _Search:
         )
         return Processes(self.operator, rows, keep=self.keep)
 
-    def _solvable(self) -> bool:
-        return not self.operator.sharded
-
     def _solve(self) -> None:
-        import torch
-
         self.exact = torch.linalg.eigvalsh(self.operator.to_dense().double()).cpu().numpy()
 
     def _tell(self, error: float, planned: int) -> None:
@@ -227,7 +224,8 @@ class _Search:
     def _errors(self, processes: list[Process]) -> tuple[Points, float, float]:
         """The distribution, its distance from that of fewer steps, and that of the starts."""
         points, earlier = _points(processes, 1.0), _points(processes, EARLIER)
-        by_starts = sampling_distance(points, self.operator.size, len(processes))
+        nodes, weights = _table(processes)
+        by_starts = sampling_distance(nodes, weights, self.operator.size)
         return points, distance(points, earlier), by_starts
 
     def result(self, width: float | None, grid: np.ndarray | None) -> Density:

@@ -120,7 +120,7 @@ def hessian(
         products, used = _products(subject, parts, chosen, budget)
     apply = _weighted(given, products, shared(parts, ranks, reduction))
     if given.shards is not None:
-        return on_whole(given, apply, used, notes)
+        return on_whole(given, subject, apply, used, notes)
     return Operator(
         apply if ranks.count == 1 else lambda block: ranks.add(apply(block)),
         subject.layout.size,

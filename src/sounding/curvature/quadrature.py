@@ -102,15 +102,25 @@ def distance(one: Points, other: Points) -> float:
     return float(np.abs(between[:-1]) @ np.diff(places[order]))
 
 
-def sampling_distance(points: Points, size: int, starts: int) -> float:
+def sampling_distance(nodes: np.ndarray, weights: np.ndarray, size: int) -> float:
     """The Wasserstein-1 distance to expect because the starts are random.
 
     The spectral measure of a random direction gives the eigenvalues below x a share with variance
-    2 F (1 - F) / (n + 2), exactly.
+    2 F (1 - F) / (n + 2), exactly. For this a node weighs an eigenvalue's 1/n at least: it stands
+    for one, and the start may happen to be almost orthogonal to it.
+
+    Args:
+        nodes: (S, m) Gauss nodes of each start; nan where one ended early.
+        weights: (S, m) their weights.
+        size: n.
     """
-    below = np.clip(np.cumsum(points.weights)[:-1], 0.0, 1.0)
-    error = np.sqrt(2 / (size + 2) / starts * below * (1 - below))
-    return float((2 / np.pi) ** 0.5 * error @ np.diff(points.places))
+    there = ~np.isnan(nodes)
+    order = np.argsort(nodes[there], kind="stable")
+    places, shares = nodes[there][order], weights[there][order]
+    shares = np.maximum(shares, 1 / size) / np.maximum(shares, 1 / size).sum()
+    below = np.clip(np.cumsum(shares)[:-1], 0.0, 1.0)
+    error = np.sqrt(2 / (size + 2) / len(nodes) * below * (1 - below))
+    return float((2 / np.pi) ** 0.5 * error @ np.diff(places))
 
 
 # -- the three steps ----------------------------------------------------------------------------

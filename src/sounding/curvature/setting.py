@@ -22,7 +22,6 @@ from sounding.capture.keep import given_back
 from sounding.curvature.parallel import ranks_of, unwrapped
 from sounding.curvature.shards import (
     Shards,
-    is_sharded,
     mesh_groups,
     passes,
     resharded,
@@ -74,7 +73,7 @@ class Subject:
         self.whole: dict[nn.Parameter, nn.Parameter] | None = None
         resharded(self.model)
         self._hold(trainable(self.model, pattern))
-        if is_sharded(self.parameters[0]):
+        if mesh_groups(self.model) is not None:
             self.shards = Shards(self.names)
 
     def _hold(self, names: dict[str, nn.Parameter]) -> None:

@@ -45,13 +45,16 @@ def fits_whole(subject: Subject, method: str | None, budget: float) -> bool:
 
 
 def on_whole(
-    subject: Subject, product: Product, used: list[str], notes: tuple[str, ...]
+    subject: Subject, gathered: Subject, product: Product, used: list[str], notes: tuple[str, ...]
 ) -> Operator:
-    """`product` multiplies whole vectors, and each rank's is its share of a sum."""
+    """`product` multiplies whole vectors by the rank's share of a sum; `gathered` made it."""
     shards = _shards(subject)
 
     def apply(block: torch.Tensor) -> torch.Tensor:
-        return shards.summed(product(shards.whole(block))).to(block.device)
+        whole = shards.whole(block)
+        with gathered.prepared():  # where activations are checkpointed, a product makes passes
+            own = product(whole)
+        return shards.summed(own).to(block.device)
 
     how = ", ".join(METHODS[m] for m in used)
     return _operator(subject, apply, f"{how}, on whole parameters", *notes)
