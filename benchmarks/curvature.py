@@ -11,9 +11,11 @@ one process, on one thread, in CPU time, taking turns; medians over seeds of the
 unit is one product on a kept graph, measured right before and after each run.
 
 A peer gets, of a ladder of settings, the cheapest that reaches the error in the median over the
-seeds (the trace: root mean square; 12 or 4 seeds, as is bearable), against references that it does not know: an oracle which its
-users do not have. It is not charged for the search. Where its cheapest setting does not make it say
-that it converged, the cheapest that does has its own line; so has a finer ladder, where that helps.
+seeds (the trace: root mean square; both random estimates: over 4 to 12 seeds), against references
+that it does not know: an oracle which its users do not have. It is not charged for the search.
+Where its cheapest setting does not make it say that it converged, the cheapest that does has its
+own line; so has a finer ladder, where that helps.
+
 Sounding is asked once, for that error, and has to find out by itself when to stop.
 
 Making the Hessian is left out, and has lines of its own: Sounding and curvlinops check it there.

@@ -85,7 +85,8 @@ def _transformer(data: Path) -> tuple[nn.Module, Batch]:
 def _resnet(data: Path) -> tuple[nn.Module, Batch]:
     model = ResNet20()
     try:
-        x, y = cifar10(data / "cifar10", limit=128)
+        pixels, y = cifar10(data / "cifar10", limit=128)
+        x = (pixels / 255 - 0.5) / 0.25
     except OSError:
         x, y = torch.randn(128, 3, 32, 32), torch.randint(0, 10, (128,))
     return model, (x, y)

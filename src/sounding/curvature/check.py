@@ -31,6 +31,7 @@ AGREE = 1e-4  # relative: a thousand times the error of differences, far below a
 AGREE_SINGLE = 5e-2  # where differences have to be taken in single precision
 SYMMETRIC = 1e-5  # in double precision; right products were within 1e-7 of it
 LOSS_STEP = 100  # times the gradient's: a loss has no jumps, so its differences may be longer
+LONGER_STEPS = (1e-6, 1e-5)  # where rounding outweighs a step of 1e-8: large or trained nets
 BESIDE = 1e-3  # of the parameters' length: to where a kink is left behind
 
 
@@ -66,7 +67,7 @@ def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Ver
 
     Each vector's product is compared with differences at a step of its own; where they disagree,
     with the other step too. Where the differences disagree with one another, longer steps follow
-    (something inside rounds to single precision), then a point close by (a kink right here). Costs
+    (rounding, or something inside is in single precision), then a point close by (a kink right here). Costs
     two products and five gradients of few samples.
     """
     if subject.dtype != torch.float64:
@@ -74,9 +75,10 @@ def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Ver
     found = _tried(subject, batch, method, STEPS, AGREE, seed)
     if found.outcome != "undecided":
         return found
-    longer = _tried(subject, batch, method, SINGLE_STEPS, AGREE_SINGLE, seed)
-    if longer.outcome != "undecided":
-        return longer
+    for steps, agree in ((LONGER_STEPS, AGREE), (SINGLE_STEPS, AGREE_SINGLE)):
+        longer = _tried(subject, batch, method, steps, agree, seed)
+        if longer.outcome != "undecided":
+            return longer
     away = _random(subject, 1, seed + 1)[0]
     with moved(subject.parameters, subject.layout.split(away), _step(subject, away, BESIDE)):
         beside = _tried(subject, batch, method, STEPS, AGREE, seed)
@@ -103,7 +105,7 @@ def _tried(
             _deviation(subject, product, differenced(subject, batch, vector, step))
             for vector, product, step, _ in pairs
         ]
-        scatter = unsure
+        scatter = unsure if slope > agree else 0.0
         for i, (vector, product, step, other) in enumerate(pairs):
             if deviations[i] > agree:
                 one, two = (differenced(subject, batch, vector, s) for s in (step, other))

@@ -201,9 +201,7 @@ class _Search:
         self._tell(error / points.spread if points.spread else 0.0, wanted * steps)
 
     def _begin(self, count: int) -> Processes:
-        rows = random_rows(
-            self.operator, len(self.done), count, seed=self.seed, stream=STREAM
-        )
+        rows = random_rows(self.operator, len(self.done), count, seed=self.seed, stream=STREAM)
         return Processes(self.operator, rows, keep=self.keep)
 
     def _solve(self) -> None:
@@ -238,10 +236,9 @@ class _Search:
             nodes, weights = _table(self.done)
             points, degree_error, start_error = self._errors(self.done)
             earlier = _points(self.done, EARLIER)
-        low, high = float(np.nanmin(nodes)), float(np.nanmax(nodes))
-        width = default_width(points, low, high) if width is None else float(width)
+        width = default_width(points, self.tol) if width is None else float(width)
         if grid is None:
-            grid = default_grid(points, low, high, width, size)
+            grid = default_grid(points, nodes[~np.isnan(nodes)], width)
         grid = np.asarray(grid, dtype=np.float64)
         values = smoothed(points, grid, width)
         variance = 0.0
@@ -294,9 +291,7 @@ def _table(processes: list[Process]) -> tuple[np.ndarray, np.ndarray]:
     weights = nodes.copy()
     for i, process in enumerate(processes):
         m = process.count
-        nodes[i, :m], weights[i, :m] = gauss(
-            np.array(process.diagonal), np.array(process.beside)
-        )
+        nodes[i, :m], weights[i, :m] = gauss(np.array(process.diagonal), np.array(process.beside))
     return nodes, weights
 
 

@@ -185,4 +185,6 @@ def by_layer(matrix: Operator, *, tol: float = 1e-3, seed: int = 0) -> Any:
         values=np.array([e.values[0] for e in found.values()]),
         error=np.array([e.errors[0] for e in found.values()]),
     )
+
+
 from sounding.curvature.monitor import SharpnessSeries  # noqa: E402,F401

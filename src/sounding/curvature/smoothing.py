@@ -1,4 +1,4 @@
-"""A distribution of points as a smooth curve: widths, grids, and sums of Gaussians.
+"""A distribution of points as a smooth curve: its width, its grid, and sums of Gaussians.
 
 Letters: N points, G places of the grid.
 """
@@ -9,37 +9,49 @@ import numpy as np
 
 from sounding.curvature.quadrature import Points
 
-FINE = 0.5  # of the width: step of the grid near eigenvalues
-COARSE = 16  # fine steps in a coarse one
-NEAR = 4.0  # widths around an eigenvalue in which the grid is fine
-FEW = 0.05  # eigenvalues expected nearby below which the grid is coarse
-MOST_PLACES = 8192  # of the grid before it is thinned
+NEAR = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)  # widths around a node where a grid begins
+QUANTILES = 128  # further places where it begins
+OFF = 2e-5  # of all eigenvalues, weighted by their distance: by so much a straight line may be off
+MOST_PLACES = 4000  # of a grid, about
 AT_ONCE = 2**21  # numbers of a block of kernel values
 
 
-def default_width(points: Points, low: float, high: float) -> float:
-    """A tenth of the interquartile range, within 1/2000 and 1/100 of the range from low to high."""
-    extent = high - low
-    if extent <= 1e-12 * max(abs(low), abs(high)):
-        return 1e-3 * (abs(low) or 1.0)
+def default_width(points: Points, tol: float) -> float:
+    """A quarter of the distance that is asked for: too narrow to be what limits it."""
+    scale = float(np.abs(points.places).max())
+    if points.spread <= 1e-9 * scale:
+        return 1e-3 * (scale or 1.0)
+    return points.spread * min(tol, 0.2) / 4
+
+
+def default_grid(points: Points, nodes: np.ndarray, width: float) -> np.ndarray:
+    """(G,) places between which the smoothed density is nearly straight.
+
+    Begins around the Gauss nodes and at quantiles, and halves intervals until a straight line
+    misplaces next to nothing.
+    """
     cumulative = np.cumsum(points.weights)
-    first, third = points.places[np.searchsorted(cumulative, [0.25, 0.75])]
-    return float(np.clip((third - first) / 10, extent / 2000, extent / 100))
-
-
-def default_grid(
-    points: Points, low: float, high: float, width: float, size: int
-) -> np.ndarray:
-    """(G,) places from low to high: half a width apart near eigenvalues, eight widths elsewhere."""
-    low, high = low - NEAR * width, high + NEAR * width
-    steps = int(np.ceil((high - low) / (FINE * width)))
-    grid = np.linspace(low, high, min(steps, MOST_PLACES) + 1)
-    cumulative = np.concatenate([[0.0], np.cumsum(points.weights)])
-    below = cumulative[np.searchsorted(points.places, grid - NEAR * width)]
-    above = cumulative[np.searchsorted(points.places, grid + NEAR * width, side="right")]
-    kept = above - below > FEW / size
-    kept[::COARSE] = kept[-1] = True
-    return grid[kept]
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    quantiles = points.places[np.searchsorted(cumulative, levels).clip(0, len(cumulative) - 1)]
+    around = (np.unique(nodes)[:, None] + width * np.array(NEAR)).ravel()
+    inside = (quantiles >= around.min()) & (quantiles <= around.max())
+    grid = np.unique(np.concatenate([around, quantiles[inside]]))
+    values = smoothed(points, grid, width)
+    mean, spread = float(points.weights @ points.places), points.spread or width
+    open_ = np.ones(len(grid) - 1, dtype=bool)  # intervals that may have to be halved
+    while open_.any() and len(grid) < MOST_PLACES:
+        left = np.flatnonzero(open_)
+        middles = (grid[left] + grid[left + 1]) / 2
+        found = smoothed(points, middles, width)
+        off = np.abs(found - (values[left] + values[left + 1]) / 2) * np.diff(grid)[left]
+        wrong = off * (1 + np.abs(middles - mean) / spread) > OFF
+        open_[left] = False
+        grid = np.insert(grid, left[wrong] + 1, middles[wrong])
+        values = np.insert(values, left[wrong] + 1, found[wrong])
+        halved = np.zeros(len(open_), dtype=bool)
+        halved[left[wrong]] = True
+        open_ = np.repeat(halved, 1 + halved)
+    return grid
 
 
 def smoothed(points: Points, grid: np.ndarray, width: float) -> np.ndarray:
@@ -59,10 +71,8 @@ def _merged(points: Points, width: float) -> Points:
     _, where = np.unique(np.floor(points.places / (width / 8)), return_inverse=True)
     weights = np.bincount(where, points.weights)
     some = np.bincount(where, points.weights * points.places)
-    with np.errstate(invalid="ignore"):  # weights may underflow to zero far outside
-        places = some / weights
-    kept = weights > 0
-    return Points(places[kept], weights[kept])
+    kept = weights > 0  # far outside weights may underflow
+    return Points(some[kept] / weights[kept], weights[kept])
 
 
 def _gaussians(points: Points, grid: np.ndarray, width: float) -> np.ndarray:

@@ -14,12 +14,12 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.spectrum import Spectrum
+from sounding.view.bulk import bulk, core
 from sounding.view.numbers import number, power_of_ten
 from sounding.view.svg import Axis
 
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
-ROUNDING = 1e-6  # of the largest eigenvalue: nearer to zero is zero in float32
-NARROW = 0.1  # share of a linear axis below which the bulk could not be seen
+NARROW = 0.1  # share of a linear axis below which most of the eigenvalues could not be seen
 FAR = 100.0  # ratio of the found eigenvalues' sizes from which a linear axis hides the small ones
 
 
@@ -112,7 +112,7 @@ class Chart:
     floor: float  # where the density's logarithmic axis starts
     top: float  # where it ends
     one: float  # height of a single eigenvalue, smoothed as the density is
-    bulk: tuple[float, float] | None  # as far as one eigenvalue falls in each smoothing width
+    bulk: tuple[float, float] | None  # as far as eigenvalues are close together
     lowest: float  # the lowest eigenvalue known, nan without any
 
     def sticks(self) -> list[Stick]:
@@ -186,49 +186,17 @@ def spectrum_chart(result: Spectrum | Eigenpairs | Density) -> Chart:
     density = density if density is not None and _drawable(density) else None
     floor, top, one = _heights(density)
     known = _known(ends, density)
-    bulk = None if density is None else _bulk(density, known)
+    edges = None if density is None else bulk(density, known)
     return Chart(
         ends=ends,
         density=density,
-        scale=_scale(ends, density, floor, bulk),
+        scale=_scale(ends, density, floor),
         floor=floor,
         top=top,
         one=one,
-        bulk=bulk,
+        bulk=edges,
         lowest=min(known, default=math.nan),
     )
-
-
-def shares(density: Density) -> dict[str, tuple[float, float]]:
-    """Shares that lie 'below' and 'above' zero at least, each with one standard error.
-
-    A bound of each start's quadrature, not of its smoothing: the inequality of Chebyshev, Markov
-    and Stieltjes (Szegő 1939, section 3.41) puts at least the weight of all nodes before the last
-    one below zero there. What is near zero is often most of the matrix, and has no known sign.
-    """
-    nodes = np.atleast_2d(density.nodes)
-    weights = np.atleast_2d(density.weights)
-    sides = {"below": nodes, "above": -nodes}
-    found = {}
-    for name, places in sides.items():
-        each = np.array([_before_zero(x, w) for x, w in zip(places, weights, strict=True)])
-        known = each[np.isfinite(each)]
-        error = known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-        found[name] = (float(known.mean()) if len(known) else math.nan, float(error))
-    return found
-
-
-def _before_zero(nodes: np.ndarray, weights: np.ndarray) -> float:
-    """The weight of the nodes below zero, without the last where none is zero itself."""
-    known = np.isfinite(nodes) & np.isfinite(weights)
-    if not known.any():
-        return math.nan
-    order = np.argsort(nodes[known])
-    nodes, weights = nodes[known][order], weights[known][order]
-    rounding = ROUNDING * np.abs(nodes).max()
-    below = weights[nodes < -rounding]
-    zero = np.any(np.abs(nodes) <= rounding)
-    return float(below.sum() if zero else below[:-1].sum())
 
 
 def _drawable(density: Density) -> bool:
@@ -244,25 +212,6 @@ def _heights(density: Density | None) -> tuple[float, float, float]:
     one = 1 / spread if math.isfinite(spread) and spread > 0 else highest * 1e-4
     one = min(max(one, highest * 1e-12), highest)
     return min(one / 3, highest / 30), highest * 1.6, one
-
-
-def _bulk(density: Density, known: list[float]) -> tuple[float, float] | None:
-    """Around the peak, as far as at least one eigenvalue falls in each smoothing width.
-
-    Held within the eigenvalues known, which the smoothing leaks across.
-    """
-    values = np.nan_to_num(density.values, posinf=0.0)
-    dense = values * density.size * density.width >= 1
-    peak = int(np.argmax(values))
-    if not dense[peak]:
-        return None
-    thin = np.flatnonzero(~dense)
-    before, after = thin[thin < peak], thin[thin > peak]
-    first = int(before[-1]) + 1 if len(before) else 0
-    last = int(after[0]) - 1 if len(after) else len(values) - 1
-    low = max(float(density.grid[first]), min(known, default=-math.inf))
-    high = min(float(density.grid[last]), max(known, default=math.inf))
-    return (low, high) if low < high else None
 
 
 def _known(ends: tuple[Eigenpairs, ...], density: Density | None) -> list[float]:
@@ -291,7 +240,6 @@ def _scale(
     ends: tuple[Eigenpairs, ...],
     density: Density | None,
     floor: float,
-    bulk: tuple[float, float] | None,
 ) -> Scale:
     """A linear axis, or a bent one where a linear one would hide most of the eigenvalues."""
     found = [float(v) for pairs in ends for v in pairs.values if math.isfinite(v)]
@@ -308,7 +256,7 @@ def _scale(
     reach = (high - low) / 2  # errors that are farther away would squeeze what was found
     near = [v for v in _errors(ends) if low - reach <= v <= high + reach]
     low, high = min([low, *near]), max([high, *near])
-    bend = _bend(found, high - low, bulk)
+    bend = _bend(found, high - low, density)
     if bend:
         room = 1.3
         return Scale(low * room if low < 0 else -bend, high * room if high > 0 else bend, bend)
@@ -316,12 +264,11 @@ def _scale(
     return Scale(low - room, high + room)
 
 
-def _bend(found: list[float], extent: float, bulk: tuple[float, float] | None) -> float:
+def _bend(found: list[float], extent: float, density: Density | None) -> float:
     """Where the axis turns logarithmic; 0 where a linear one shows everything."""
-    if bulk is not None:
-        reach = max(abs(bulk[0]), abs(bulk[1]))
-        narrow = bulk[1] - bulk[0] < NARROW * extent and reach < NARROW * extent
-        return reach if narrow else 0.0
+    if density is not None:
+        inside = core(density)
+        return inside if 0 < inside < NARROW * extent else 0.0
     sizes = [abs(v) for v in found if v != 0]
     if not sizes or max(sizes) < FAR * min(sizes):
         return 0.0

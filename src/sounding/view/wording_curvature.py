@@ -10,8 +10,9 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.spectrum import Spectrum
+from sounding.view.bulk import CLEAR, sides
 from sounding.view.numbers import count, number, rough, share, sure, uncertain
-from sounding.view.spectrum import Chart, shares
+from sounding.view.spectrum import Chart
 
 LOUD = "NOT CONVERGED: "
 RESIDUALS = (
@@ -23,12 +24,17 @@ RESIDUALS = (
     ("error", "at most this: the smaller of the residual and residual² / gap to the next value."),
 )
 
+SHARES = (
+    "farther from zero than three widths of the smoothing, which leaks across it. The share that "
+    "is certain is a lower bound from the quadrature alone."
+)
+
 
 def spectrum_headline(result: Spectrum) -> str:
     """'Largest eigenvalue 34.47 (residual 0.02), smallest -0.531 (residual 0.004); ...'."""
     said = f"Largest eigenvalue {first(result.largest)}, smallest {first(result.smallest)}"
     if result.density is not None:
-        said += f"; {_below(result.density)}"
+        said += _below(result.density)
     return (LOUD if trouble(result) else "") + said
 
 
@@ -44,22 +50,23 @@ def eigenpairs_headline(result: Eigenpairs) -> str:
 
 
 def density_headline(result: Density) -> str:
-    """The shares that certainly lie below and above zero."""
-    above, _ = shares(result)["above"]
-    if math.isnan(above):
-        return "A density without any number in it"
-    said = _below(result)
-    return f"{said[0].upper()}{said[1:]}, at least {share(above)} above"
+    """The shares on either side of zero, and how much lies too near for that."""
+    below, above = sides(result)
+    loud = LOUD if trouble(result) else ""
+    if math.isnan(below.certain):
+        return f"{loud}A density without any number in it"
+    return (
+        f"{loud}About {share(below.clear)} of the density clearly below zero, "
+        f"{share(above.clear)} clearly above"
+    )
 
 
 def _below(density: Density) -> str:
-    """'at least 10 % of the density below zero'."""
-    below, _ = shares(density)["below"]
-    if math.isnan(below):
-        return "no density"
-    if below == 0:
-        return "no part of the density is certainly below zero"
-    return f"at least {share(below)} of the density below zero"
+    """'; about 10 % of the density clearly below zero', or nothing."""
+    below, _ = sides(density)
+    if math.isnan(below.certain):
+        return "; no density"
+    return f"; about {share(below.clear)} of the density clearly below zero" if below.clear else ""
 
 
 def estimate_headline(result: Estimate) -> str:
@@ -86,12 +93,13 @@ def trouble(result: Spectrum | Eigenpairs | Density | Estimate) -> list[str]:
         parts = {
             "the largest eigenvalues": result.largest,
             "the smallest eigenvalues": result.smallest,
+            "the density": result.density,
             "the trace": result.trace,
         }
     return [
         ": ".join(word for word in (name, part.note or "ask for a looser tol") if word)
         for name, part in parts.items()
-        if isinstance(part, Eigenpairs | Estimate) and not part.converged
+        if part is not None and not part.converged
     ]
 
 
@@ -123,21 +131,15 @@ def meaning(result: Spectrum | Eigenpairs) -> list[str]:
 
 def signs(density: Density) -> list[str]:
     """What the density says about signs, and what it cannot say."""
-    found = shares(density)
-    (below, below_error), (above, above_error) = found["below"], found["above"]
-    if math.isnan(below):
+    below, above = sides(density)
+    if math.isnan(below.certain):
         return []
-    sides = [
-        f"at least {share(part, error)} of the eigenvalues are {name} zero"
-        for part, error, name in ((below, below_error, "below"), (above, above_error, "above"))
-        if part > 0
-    ]
-    certain = " and ".join(sides)
-    rest = share(max(0.0, 1 - below - above))
-    others = f"{certain[0].upper()}{certain[1:]}. The other {rest}" if certain else "All"
+    rest = max(0.0, 1 - below.clear - above.clear)
     return [
-        f"{others} are too near zero for {density.degree} Lanczos steps to tell their sign: "
-        "directions that are flat, or nearly."
+        f"About {share(below.clear)} of the eigenvalues are clearly below zero and "
+        f"{share(above.clear)} clearly above (certain of at least {share(below.certain)} and "
+        f"{share(above.certain)}). The other {share(rest)} are within {number(CLEAR * density.width)} "
+        "of zero, too near to tell their sign: directions that are flat, or nearly."
     ]
 
 
@@ -252,20 +254,21 @@ def certainty(result: Spectrum | Eigenpairs | Density | Estimate) -> list[tuple[
         return [*RESIDUALS, *_bounds(result)]
     if isinstance(result, Estimate):
         return [("error", _standard_error(result))]
-    starts = len(np.atleast_2d(result.nodes))
-    return [
-        (
-            "density",
-            f"stochastic Lanczos quadrature, {count(starts, 'random start')} of {result.degree} "
-            f"steps, smoothed with a Gaussian of width {number(result.width)}. The band is two "
-            "standard errors over the starts, and holds no error of the smoothing.",
-        ),
-        (
-            "share below zero",
-            "a lower bound from the quadrature itself, not from the smoothed curve, which leaks "
-            "across zero.",
-        ),
-    ]
+    return [("density", _quadrature(result)), ("clearly below zero", SHARES)]
+
+
+def _quadrature(density: Density) -> str:
+    """How the density was made, and what its band holds."""
+    width = f"smoothed with a Gaussian of width {number(density.width)}"
+    if density.degree >= density.size:
+        return f"of all {density.size:,} eigenvalues, {width}."
+    starts = count(len(np.atleast_2d(density.nodes)), "random start")
+    return (
+        f"stochastic Lanczos quadrature, {starts} of {density.degree} steps, {width}. The band is "
+        "two standard errors, of the starts and of the steps. The area between the cumulative "
+        f"distributions, it and the true one, is about {share(density.distance)} of the "
+        f"eigenvalues' standard deviation, where {share(density.tol)} was asked for."
+    )
 
 
 def _bounds(pairs: Eigenpairs) -> list[tuple[str, str]]:
