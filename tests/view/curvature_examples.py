@@ -14,6 +14,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.result import Profile
 
@@ -60,42 +61,42 @@ def density() -> Density:
 
 
 def quadrature(
-    values: np.ndarray,
-    *,
-    degree: int = 60,
-    starts: int = 6,
-    width: float | None = None,
-    points: int = 1200,
+    values: np.ndarray, *, degree: int = 60, starts: int = 6, width: float | None = None
 ) -> Density:
-    """The smoothed density of a diagonal matrix."""
+    """The smoothed density of a diagonal matrix: nodes of real processes, a curve as from many."""
     nodes = np.full((starts, degree), math.nan)
     weights = np.full((starts, degree), math.nan)
+    masses = []
     for s in range(starts):
         found, mass = lanczos(values, degree, s)
         nodes[s, : len(found)], weights[s, : len(found)] = found, mass
-    extent = float(np.ptp(values)) or 1.0
-    width = extent / 300 if width is None else width
-    grid = np.linspace(values.min() - 5 * width, values.max() + 5 * width, points)
-    return smoothed(nodes, weights, grid, width, len(values))
+        masses.append(np.random.default_rng(s).chisquare(1, len(values)))
+    width = float(np.std(values)) / 133 if width is None else width
+    ends = np.concatenate([np.sort(values)[:12], np.sort(values)[-12:]])
+    places = np.concatenate([np.quantile(values, np.linspace(0, 1, 150)), ends])
+    grid = np.unique(places[:, None] + width * np.linspace(-5, 5, 11))
+    masses = np.array(masses) / np.sum(masses, axis=1, keepdims=True)
+    smooth = smoothed(values, masses, grid, width)
+    return dataclasses.replace(smooth, nodes=nodes, weights=weights, degree=degree)
 
 
-def smoothed(
-    nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float, size: int
-) -> Density:
-    """Gaussians of a width at the nodes."""
-    away = (grid[:, None] - np.nan_to_num(nodes)[:, None, :]) / width  # (S, G, m)
-    bells = np.exp(-0.5 * away**2) / (width * math.sqrt(2 * math.pi))
-    each = (bells * np.nan_to_num(weights)[:, None, :]).sum(-1)
+def smoothed(values: np.ndarray, masses: np.ndarray, grid: np.ndarray, width: float) -> Density:
+    """Gaussians of a width at the eigenvalues, each start with its own masses (S, n)."""
+    bells = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2)
+    each = masses @ bells.T / (width * math.sqrt(2 * math.pi))
     return Density(
         grid=grid,
         values=each.mean(0),
         error=each.std(0, ddof=1) / math.sqrt(len(each)),
         width=width,
-        nodes=nodes,
-        weights=weights,
-        size=size,
-        degree=nodes.shape[1],
-        products=nodes.size,
+        nodes=np.repeat(values[None], len(each), 0),
+        weights=masses,
+        distance=0.021,
+        tol=0.03,
+        converged=True,
+        size=len(values),
+        degree=len(values) - 1,
+        products=360,
         seconds=4.2,
     )
 
@@ -233,6 +234,19 @@ def one_sided() -> Spectrum:
 
 
 @functools.cache
+def even() -> Spectrum:
+    """Eigenvalues that a linear axis shows well."""
+    values = np.concatenate([np.linspace(-1, 2, 2000), [3.1, 4.0]])
+    return spectrum(
+        largest=eigenpairs(values=(4.0, 3.1)),
+        smallest=eigenpairs("smallest", (-1.0,)),
+        density=quadrature(values),
+        trace=None,
+        matrix="Hessian of Net, 64 samples",
+    )
+
+
+@functools.cache
 def all_negative() -> Spectrum:
     """The negative of the same: the densest part lies on the right."""
     rng = np.random.default_rng(4)
@@ -252,16 +266,13 @@ def huge() -> Spectrum:
     rng = np.random.default_rng(5)
     bulk = np.concatenate([rng.gamma(1, 1e-3, 600), -rng.gamma(1, 2e-4, 180)])
     values = np.concatenate([bulk, [3.1e2, 4.4e4, 1e6]])
-    nodes, weights = [], []
-    for s in range(4):  # of the exact eigenvalues: Lanczos would not see the bulk
-        drawn = np.random.default_rng(s).chisquare(1, len(values))
-        nodes.append(values)
-        weights.append(drawn / drawn.sum())
+    masses = np.random.default_rng(6).chisquare(1, (4, len(values)))
+    masses /= masses.sum(axis=1, keepdims=True)
     grid = np.concatenate([np.linspace(-4e-3, 2e-2, 500), np.geomspace(0.021, 2e6, 200)])
     return spectrum(
         largest=eigenpairs(values=(1e6, 4.4e4, 3.1e2)),
         smallest=eigenpairs("smallest", (float(bulk.min()),)),
-        density=smoothed(np.array(nodes), np.array(weights), grid, 1e-4, len(values)),
+        density=smoothed(values, masses, grid, 1e-4),
         trace=None,
     )
 
@@ -270,6 +281,28 @@ def hostile() -> Spectrum:
     """Strings that try to break out of the page."""
     pairs = eigenpairs(converged=False, note=HOSTILE)
     return spectrum(largest=pairs, matrix=f"Hessian of {HOSTILE}", notes=(HOSTILE,))
+
+
+def point(**changes: object) -> Sharpness:
+    """Sharpness at one point, under gradient descent."""
+    made = Sharpness(
+        largest=eigenpairs(values=OUTLIERS[:1]),
+        trace=trace(),
+        ascent=0.0123,
+        rho=0.05,
+        preconditioned=None,
+        optimizer="SGD",
+        lr=0.05,
+        threshold=40.0,
+        seconds=4.4,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def adam() -> Sharpness:
+    """The same under Adam, whose steps are divided by the root of the second moment."""
+    scaled = eigenpairs(values=(41234.0,))
+    return point(preconditioned=scaled, optimizer="Adam", lr=1e-3, threshold=38000.0)
 
 
 def sharpness(steps: int = 41, *, momentum: float = 0.0, k: int = 3) -> SharpnessSeries:

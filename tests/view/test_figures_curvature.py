@@ -21,6 +21,8 @@ KINDS = [
     "trace",
     "sharpness",
     "layers",
+    "point",
+    "adam",
     *ODD,
 ]
 

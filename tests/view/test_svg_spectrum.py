@@ -23,7 +23,7 @@ def _ticks(markup):
 @pytest.mark.parametrize("sheet", [WIDE, NARROW])
 def test_sticks_stand_at_their_eigenvalues(examples, sheet):
     """Oracle: on a linear axis the ticks' pixels and numbers give the scale."""
-    result = examples.curvature.one_sided()
+    result = examples.curvature.even()
     markup = _variant(str(spectrum_svg(spectrum_chart(result), "k")), sheet.name)
     (x1, v1), *_, (x2, v2) = _ticks(markup)
     sticks = {float(x) for x in re.findall(r'<line x1="([\d.]+)"[^>]*class="stick"', markup)}

@@ -14,7 +14,7 @@ KINDS = ["sick", "healthy", "repair", "proof", "accuracy", "loss", "inconclusive
          "hostile", "readings", "profile", *(f"curvature.{name}" for name in (
              "spectrum", "eigenpairs", "single", "density", "trace", "no_density", "not_converged",
              "not_a_number", "zero_matrix", "one_sided", "all_negative", "huge", "sharpness",
-             "empty_series", "broken_series", "layers", "hostile"))]  # fmt: skip
+             "empty_series", "broken_series", "layers", "hostile", "point", "adam"))]  # fmt: skip
 
 
 def _pipe(encoding="utf-8", width=None):

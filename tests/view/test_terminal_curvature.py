@@ -31,10 +31,10 @@ def test_a_pipe_gets_a_chart_of_ascii_and_a_terminal_one_of_blocks(examples):
 @pytest.mark.parametrize("width", [60, 80, 110])
 def test_the_chart_puts_outliers_in_their_columns(examples, width):
     """Oracle: the axis runs evenly from low to high in the scale's own places."""
-    chart = spectrum_chart(examples.curvature.one_sided())
+    chart = spectrum_chart(examples.curvature.even())
     axis = spectrum_lines(chart, width, ascii_only=True)[-3].plain[GUTTER:]
     columns = min(width - GUTTER, 84)
-    for value in (12.5, 9.0):
+    for value in (4.0, 3.1):
         assert (
             axis[int((value - chart.scale.low) / (chart.scale.high - chart.scale.low) * columns)]
             == "+"
@@ -58,7 +58,7 @@ def test_a_column_is_as_high_as_its_density_on_the_logarithmic_axis(examples):
 def test_what_is_below_zero_has_a_mark_of_its_own(examples):
     text = _shown(examples.curvature.spectrum())
     assert "= below zero" in text
-    assert "below zero" not in _shown(examples.curvature.one_sided()).split("|")[-1]
+    assert "= below zero" not in _shown(examples.curvature.one_sided())
 
 
 def test_eigenvalues_are_listed_from_the_largest_to_the_smallest(examples):
@@ -67,7 +67,7 @@ def test_eigenvalues_are_listed_from_the_largest_to_the_smallest(examples):
     values = [float(row[2]) for row in rows]
     assert values == sorted(values, reverse=True)
     assert rows[0][:4] == ["largest", "1", "34.47", "0.021"]
-    assert rows[-1][-1] == "bulk"
+    assert rows[-2][-1] == "bulk"
 
 
 def test_not_converged_is_coloured_and_says_what_to_do(examples, monkeypatch):

@@ -37,11 +37,11 @@ class Basis:
     def rows(self, first: int, last: int) -> torch.Tensor:
         """(last - first, n) of them, on the operator's device."""
         parts = [part[a:b] for _, part, a, b in self._parts(first, last)]
-        return (
-            torch.cat(parts).to(self._operator.device)
-            if len(parts) != 1
-            else parts[0].to(self._operator.device)
-        )
+        if not parts:
+            device = self._operator.device
+            return torch.empty(0, self._width, dtype=self._operator.dtype, device=device)
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole.to(self._operator.device)
 
     def project_out(self, block: torch.Tensor, first: int = 0) -> torch.Tensor:
         """Take the span of the rows from `first` on out of (p, n) `block`, in place.
@@ -93,6 +93,8 @@ def orthonormal(operator: Operator, block: torch.Tensor) -> tuple[torch.Tensor, 
     Directions shorter than rounding are dropped. Through the Gram matrix, twice where there are
     several rows, so that ranks exchange p x p numbers only.
     """
+    if not len(block):
+        return block, torch.zeros(0, 0, dtype=torch.float64)
     if len(block) == 1:
         norm = operator.total((block[0] @ block[0])[None]).sqrt()
         if not float(norm) > 0:

@@ -67,8 +67,8 @@ def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Ver
 
     Each vector's product is compared with differences at a step of its own; where they disagree,
     with the other step too. Where the differences disagree with one another, longer steps follow
-    (rounding, or something inside is in single precision), then a point close by (a kink right here). Costs
-    two products and five gradients of few samples.
+    (rounding, or something inside is in single precision), then a point close by (a kink right
+    here). Costs two products and five gradients of few samples.
     """
     if subject.dtype != torch.float64:
         return _tried(subject, batch, method, SINGLE_STEPS, AGREE_SINGLE, seed)

@@ -76,7 +76,7 @@ class _ConvolutionBackward(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *vectors: Any) -> Any:
+    def backward(ctx: Any, *vectors: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
         g, x, weight = ctx.saved_tensors
         by_x, by_weight = vectors
         parts = []

@@ -51,7 +51,7 @@ class _Slope(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *vectors: Any) -> Any:
+    def backward(ctx: Any, *vectors: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
         first, curvature = ctx.saved_tensors
         return vectors[0] * first, vectors[0] * curvature, None, None
 

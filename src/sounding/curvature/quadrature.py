@@ -23,7 +23,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import torch
 
 SHIFTS = 9  # quantiles of the Cauchy variable; more change the distances below by a tenth
 HEAP = 0.05  # of the whole: smaller heaps are not looked for
@@ -54,7 +53,7 @@ class Points:
 
 def gauss(diagonal: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(m,) nodes and (m,) weights of T; only the first m - 1 of `beside` count."""
-    values, first, _ = _solved(_matrix(diagonal, beside))
+    values, first, _ = _solved(diagonal, beside)
     return values, first**2
 
 
@@ -135,10 +134,9 @@ def _averaged(diagonal: np.ndarray, beside: np.ndarray) -> list[tuple[np.ndarray
     shifts = np.tan(np.pi * (quantiles - 0.5))
     parts = []
     for k, share in zip(orders, importance, strict=True):
-        matrices = np.repeat(_matrix(diagonal[:k], beside[:k])[None], SHIFTS, axis=0)
-        matrices[:, -1, -1] += shifts * beside[k - 1]
-        values, first, _ = _solved(matrices)
-        parts.append((values.ravel(), share * first.ravel() ** 2))
+        for shift in shifts:
+            values, first, _ = _solved(diagonal[:k], beside[:k], shift * beside[k - 1])
+            parts.append((values, share * first**2))
     return parts
 
 
@@ -178,14 +176,12 @@ def _without(
     T's end is shifted so that `place` becomes a node (a Gauss-Radau rule), whose weight is then
     lowered; None where rounding forbids it.
     """
-    matrix = _matrix(diagonal, beside)
-    values, _, last = _solved(matrix)
+    values, _, last = _solved(diagonal, beside)
     with np.errstate(divide="ignore", over="ignore"):
         shift = -1 / np.sum(last**2 / (values - place))
     if not np.isfinite(shift):
         return None
-    matrix[-1, -1] += shift
-    nodes, first, _ = _solved(matrix)
+    nodes, first, _ = _solved(diagonal, beside, float(shift))
     weights = first**2
     weights[np.abs(nodes - place).argmin()] -= mass
     kept = weights > 1e-14
@@ -212,13 +208,19 @@ def _tridiagonal(nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np
     return diagonal, beside
 
 
-def _matrix(diagonal: np.ndarray, beside: np.ndarray) -> np.ndarray:
-    inner = beside[: len(diagonal) - 1]
-    return np.diag(diagonal) + np.diag(inner, 1) + np.diag(inner, -1)
+def _solved(
+    diagonal: np.ndarray, beside: np.ndarray, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(m,) eigenvalues of T, and the first and last entries of their eigenvectors.
 
+    Args:
+        diagonal: (m,) of T.
+        beside: Off the diagonal; what is beyond m - 1 entries does not count.
+        shift: Added to the last entry of the diagonal.
+    """
+    from scipy.linalg import eigh_tridiagonal  # alone in starting no threads for so small matrices
 
-def _solved(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(..., m) eigenvalues, and the first and last entries of their eigenvectors."""
-    # Torch's, because numpy's would start threads of its own for so small matrices.
-    values, vectors = torch.linalg.eigh(torch.from_numpy(np.ascontiguousarray(matrix)))
-    return values.numpy(), vectors[..., 0, :].numpy(), vectors[..., -1, :].numpy()
+    shifted = diagonal.copy()
+    shifted[-1] += shift
+    values, vectors = eigh_tridiagonal(shifted, beside[: len(diagonal) - 1])
+    return values, vectors[0], vectors[-1]

@@ -14,7 +14,6 @@ import torch
 
 from sounding.curvature.memory import SHARE, free_bytes
 from sounding.curvature.operator import Operator
-from sounding.vectors import normal
 
 CHUNK = 16  # vectors of the basis that are allocated at a time
 NOT_FINITE = (
@@ -140,25 +139,18 @@ def random_rows(
 ) -> torch.Tensor:
     """(count, n) standard normal vectors, numbers `first` and up of a stream.
 
-    The same whatever the block in which they are drawn; other ranks' parts are independent.
+    The same whatever the block in which they are drawn.
     """
-    rows = [
-        normal(
-            1,
-            operator.width,
-            seed=_mixed(seed, stream, number, _rank(operator)),
-            dtype=work_dtype(operator),
-            device=operator.device,
-        )
-        for number in range(first, first + count)
-    ]
-    return torch.cat(rows)
+    numbers = range(first, first + count)
+    rows = [operator.normal(1, seed=_mixed(seed, stream, number)) for number in numbers]
+    return torch.cat(rows).to(work_dtype(operator))
 
 
 def fits(operator: Operator, vectors: int) -> bool:
     """Whether so many vectors fit into half of the memory that is free."""
     each = operator.width * torch.empty(0, dtype=work_dtype(operator)).element_size()
-    return vectors * each <= SHARE * free_bytes(operator.device)
+    lacking = vectors * each - SHARE * free_bytes(operator.device)
+    return operator.agreed(lacking) <= 0
 
 
 def work_dtype(operator: Operator) -> torch.dtype:
@@ -174,9 +166,3 @@ def _mixed(*numbers: int) -> int:
     """One seed from several numbers, so that neighbours share nothing."""
     state = np.random.SeedSequence([abs(number) for number in numbers]).generate_state(2)
     return int(state[0]) << 31 | int(state[1]) >> 1
-
-
-def _rank(operator: Operator) -> int:
-    if not (operator.sharded and torch.distributed.is_initialized()):
-        return 0
-    return torch.distributed.get_rank()

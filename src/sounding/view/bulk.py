@@ -66,7 +66,7 @@ def _clear(density: Density, sign: int) -> float:
     if not near < far:
         return 0.0
     share = _within(density, *sorted((-sign * (far + near), -sign * near)))
-    return min(1.0, share)
+    return min(1.0, float(share))
 
 
 def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None:
@@ -85,8 +85,11 @@ def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None
     before, after = apart[apart < peak], apart[apart > peak]
     first = int(before[-1]) + 1 if len(before) else 0
     last = int(after[0]) - 1 if len(after) else len(grid) - 1
-    low = max(float(grid[first]), min(known, default=-math.inf))
-    high = min(float(grid[last]), max(known, default=math.inf))
+    cumulative = _cumulative(density)
+    half = 0.5 / density.size  # so the edge is at the last eigenvalue, not in the gap beyond it
+    shares = cumulative[first] + half, cumulative[last] - half
+    low, high = (float(place) for place in np.interp(shares, cumulative, grid))
+    low, high = max(low, min(known, default=-math.inf)), min(high, max(known, default=math.inf))
     return (low, high) if low < high else None
 
 
@@ -112,5 +115,6 @@ def _cumulative(density: Density) -> np.ndarray:
 
 def _within(density: Density, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """The share of the eigenvalues between two places."""
-    below = [np.interp(place, density.grid, _cumulative(density)) for place in (low, high)]
-    return below[1] - below[0]
+    cumulative = _cumulative(density)
+    below, above = (np.interp(place, density.grid, cumulative) for place in (low, high))
+    return np.asarray(above - below)

@@ -13,6 +13,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -24,6 +25,7 @@ from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding
 from sounding.view.figures_curvature import (
     draw_estimate,
+    draw_point,
     draw_sharpness,
     draw_spectrum,
 )
@@ -202,6 +204,11 @@ def _(result: Spectrum | Eigenpairs | Density, ax: Any = None) -> Any:
 @plot.register
 def _(result: Estimate, ax: Any = None) -> Any:
     return draw_estimate(result, wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: Sharpness, ax: Any = None) -> Any:
+    return draw_point(result, wording.headline(result), _axis(ax))
 
 
 @plot.register

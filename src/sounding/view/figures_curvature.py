@@ -9,10 +9,12 @@ import numpy as np
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.view import wording_curvature as wording
 from sounding.view.palette import BLUE, GREY, VERMILLION
-from sounding.view.spectrum import Chart, Stick
+from sounding.view.spectrum import Chart, Stick, spectrum_chart
 from sounding.view.stability import largest, limit, logarithmic, ranked
+from sounding.view.wording_sharpness import deciding
 
 END_MARKS = {"largest": "o", "smallest": "s"}
 
@@ -42,6 +44,18 @@ def draw_estimate(result: Estimate, title: str, ax: Any) -> Any:
     ax.set_ylim(-1, 1)
     ax.set_xlabel(f"{result.quantity}; thick: one standard error, thin: two")
     _title(title, ax)
+    return ax
+
+
+def draw_point(result: Sharpness, title: str, ax: Any) -> Any:
+    """The eigenvalue that decides over stability, beside the stable limit."""
+    pairs = deciding(result)
+    chart = spectrum_chart(pairs)
+    draw_spectrum(chart, title, ax)
+    if np.isfinite(result.threshold):
+        ax.axvline(result.threshold, color="black", lw=1.2, ls="--", label="stable limit")
+        ax.set_xlim(chart.scale.low, max(chart.scale.high, 1.05 * result.threshold))
+        ax.legend(framealpha=0.9, edgecolor="none", fontsize="small", loc="lower center")
     return ax
 
 

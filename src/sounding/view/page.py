@@ -20,6 +20,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -176,6 +177,11 @@ def _(
 @_section.register
 def _(result: Estimate, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("estimate.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Sharpness, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("sharpness_point.html", result, key, level, interactive=interactive)
 
 
 @_section.register

@@ -14,7 +14,7 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.spectrum import Spectrum
-from sounding.view.bulk import bulk, core
+from sounding.view.bulk import CLEAR, bulk, core
 from sounding.view.numbers import number, power_of_ten
 from sounding.view.svg import Axis
 
@@ -131,9 +131,10 @@ class Chart:
         ]
 
     def _outlier(self, value: float) -> bool | None:
-        if self.bulk is None or not math.isfinite(value):
+        if self.bulk is None or self.density is None or not math.isfinite(value):
             return None
-        return not self.bulk[0] <= value <= self.bulk[1]
+        slack = CLEAR * self.density.width  # the smoothing tells nothing finer
+        return not self.bulk[0] - slack <= value <= self.bulk[1] + slack
 
     def empty(self) -> bool:
         """Whether there is nothing that could be drawn."""

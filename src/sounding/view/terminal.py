@@ -25,6 +25,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
@@ -41,6 +42,7 @@ from sounding.view.numbers import number, printable, span
 from sounding.view.terminal_chart import depth_lines
 from sounding.view.terminal_curvature import (
     show_estimate,
+    show_point,
     show_sharpness,
     show_spectrum,
 )
@@ -192,6 +194,11 @@ def _(result: Spectrum | Eigenpairs | Density, console: Console) -> None:
 @_show.register
 def _(result: Estimate, console: Console) -> None:
     show_estimate(console, result, wording.headline(result))
+
+
+@_show.register
+def _(result: Sharpness, console: Console) -> None:
+    show_point(console, result, wording.headline(result))
 
 
 @_show.register

@@ -9,6 +9,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.view import wording_curvature as wording
 from sounding.view.spectrum import spectrum_chart
@@ -17,7 +18,7 @@ from sounding.view.tables import Table
 from sounding.view.tables_curvature import eigenvalues_table, sharpness_table
 from sounding.view.terminal_lines import holds_utf8, put
 from sounding.view.terminal_spectrum import spectrum_lines
-from sounding.view.wording_sharpness import series_meaning
+from sounding.view.wording_sharpness import point_facts, series_meaning
 
 MOST_ROWS = 16  # of a table
 WIDEST = 110  # columns of a chart
@@ -53,6 +54,13 @@ def show_estimate(console: Console, result: Estimate, title: str) -> None:
     _headline(console, title, wording.trouble(result))
     for _, said in wording.certainty(result):
         put(console, Text(said))
+
+
+def show_point(console: Console, result: Sharpness, title: str) -> None:
+    """Sharpness at one point: a line a fact."""
+    _headline(console, title, wording.trouble(result))
+    for name, said in point_facts(result):
+        put(console, Text(said), indent=22, first=Text(f"  {name:<20}", FAINT))
 
 
 def show_sharpness(console: Console, result: SharpnessSeries, title: str) -> None:

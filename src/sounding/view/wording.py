@@ -16,6 +16,7 @@ from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
@@ -252,6 +253,7 @@ headline.register(Spectrum, wording_curvature.spectrum_headline)
 headline.register(Eigenpairs, wording_curvature.eigenpairs_headline)
 headline.register(Density, wording_curvature.density_headline)
 headline.register(Estimate, wording_curvature.estimate_headline)
+headline.register(Sharpness, wording_sharpness.point_headline)
 headline.register(SharpnessSeries, wording_sharpness.series_headline)
 
 

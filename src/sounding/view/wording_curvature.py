@@ -9,6 +9,7 @@ import numpy as np
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
+from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.view.bulk import CLEAR, sides
 from sounding.view.numbers import count, number, rough, share, sure, uncertain
@@ -55,10 +56,12 @@ def density_headline(result: Density) -> str:
     loud = LOUD if trouble(result) else ""
     if math.isnan(below.certain):
         return f"{loud}A density without any number in it"
-    return (
-        f"{loud}About {share(below.clear)} of the density clearly below zero, "
-        f"{share(above.clear)} clearly above"
-    )
+    said = f"{_about(below.clear)} of the density clearly below zero"
+    return f"{loud}{said[0].upper()}{said[1:]}, {_about(above.clear)} clearly above"
+
+
+def _about(part: float) -> str:
+    return f"about {share(part)}" if part else "none"
 
 
 def _below(density: Density) -> str:
@@ -86,9 +89,9 @@ def first(pairs: Eigenpairs) -> str:
     return f"{uncertain(value, residual)} (residual {rough(residual)})"
 
 
-def trouble(result: Spectrum | Eigenpairs | Density | Estimate) -> list[str]:
+def trouble(result: Spectrum | Eigenpairs | Density | Estimate | Sharpness) -> list[str]:
     """What did not converge, a sentence each, with what to do about it."""
-    parts = {"": result}
+    parts: dict[str, Eigenpairs | Density | Estimate | None]
     if isinstance(result, Spectrum):
         parts = {
             "the largest eigenvalues": result.largest,
@@ -96,6 +99,14 @@ def trouble(result: Spectrum | Eigenpairs | Density | Estimate) -> list[str]:
             "the density": result.density,
             "the trace": result.trace,
         }
+    elif isinstance(result, Sharpness):
+        parts = {
+            "the largest eigenvalue": result.largest,
+            "the preconditioned eigenvalue": result.preconditioned,
+            "the trace": result.trace,
+        }
+    else:
+        parts = {"": result}
     return [
         ": ".join(word for word in (name, part.note or "ask for a looser tol") if word)
         for name, part in parts.items()
@@ -134,12 +145,21 @@ def signs(density: Density) -> list[str]:
     below, above = sides(density)
     if math.isnan(below.certain):
         return []
-    rest = max(0.0, 1 - below.clear - above.clear)
+    said = (
+        f"{_about(below.clear)} of the density is clearly below zero and {_about(above.clear)} "
+        "clearly above"
+    )
+    certain = [
+        f"{share(side.certain)} {name}"
+        for side, name in ((below, "below"), (above, "above"))
+        if side.certain
+    ]
+    proof = f" (for certain, at least {' and '.join(certain)})" if certain else ""
+    rest = share(max(0.0, 1 - below.clear - above.clear))
+    near = number(CLEAR * density.width)
     return [
-        f"About {share(below.clear)} of the eigenvalues are clearly below zero and "
-        f"{share(above.clear)} clearly above (certain of at least {share(below.certain)} and "
-        f"{share(above.certain)}). The other {share(rest)} are within {number(CLEAR * density.width)} "
-        "of zero, too near to tell their sign: directions that are flat, or nearly."
+        f"{said[0].upper()}{said[1:]}{proof}. The other {rest} is within {near} of zero, too near "
+        "to tell its sign: directions that are flat, or nearly."
     ]
 
 
