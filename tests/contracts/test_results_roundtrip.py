@@ -38,7 +38,7 @@ def _classes():
 def example(kind, *, full):
     """A result with every field filled, or with as little as its annotations allow."""
     hints = typing.get_type_hints(kind)
-    fields = dataclasses.fields(kind)
+    fields = [f for f in dataclasses.fields(kind) if f.metadata.get("saved", True)]
     return kind(**{f.name: _value(hints[f.name], full) for f in fields})
 
 

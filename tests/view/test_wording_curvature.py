@@ -55,7 +55,7 @@ def test_shares_have_their_errors():
 def test_the_headline_has_both_ends_and_the_share(examples):
     assert wording.headline(examples.curvature.spectrum()) == (
         "Largest eigenvalue 34.47 (residual 0.021), smallest -0.531 (residual 0.0041); "
-        "about 10 % of the density clearly below zero"
+        "10.4 ± 1.0 % of the density clearly below zero"
     )
     assert wording.headline(examples.curvature.single()) == (
         "Largest eigenvalue 34.47 (residual 0.021)"
@@ -66,7 +66,13 @@ def test_the_headline_has_both_ends_and_the_share(examples):
     )
 
 
-@pytest.mark.parametrize("part", ["largest", "smallest", "trace"])
+def test_a_share_that_could_be_the_smoothings_is_not_claimed(examples):
+    assert "below" not in wording.headline(examples.curvature.one_sided())
+    (said,) = wording_curvature.signs(examples.curvature.one_sided().density)
+    assert said.startswith("None (to within 0.14 %) of the density is clearly below zero and 47")
+
+
+@pytest.mark.parametrize("part", ["largest", "smallest", "trace", "density"])
 def test_not_converged_comes_first_whichever_part_it_is(examples, part):
     result = examples.curvature.spectrum()
     loose = dataclasses.replace(getattr(result, part), converged=False, note="raise most=")

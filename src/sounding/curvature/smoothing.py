@@ -5,13 +5,16 @@ Letters: N points, G places of the grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sounding.curvature.quadrature import Points
 
 NEAR = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)  # widths around a node where a grid begins
 QUANTILES = 128  # further places where it begins
-OFF = 2e-5  # of all eigenvalues, weighted by their distance: by so much a straight line may be off
+OFF = 1e-5  # of all eigenvalues, the distant ones for more, that an interval may lack
+TAIL = 1e-7  # of all eigenvalues, outside the grid on either side
 MOST_PLACES = 4000  # of a grid, about
 AT_ONCE = 2**21  # numbers of a block of kernel values
 
@@ -27,30 +30,28 @@ def default_width(points: Points, tol: float) -> float:
 def default_grid(points: Points, nodes: np.ndarray, width: float) -> np.ndarray:
     """(G,) places between which the smoothed density is nearly straight.
 
-    Begins around the Gauss nodes and at quantiles, and halves intervals until a straight line
-    misplaces next to nothing.
+    Begins around the Gauss nodes and at quantiles, and halves intervals until the straight lines
+    enclose what lies there.
     """
     cumulative = np.cumsum(points.weights)
-    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    levels = np.concatenate([[TAIL], (np.arange(QUANTILES) + 0.5) / QUANTILES, [1 - TAIL]])
     quantiles = points.places[np.searchsorted(cumulative, levels).clip(0, len(cumulative) - 1)]
-    around = (np.unique(nodes)[:, None] + width * np.array(NEAR)).ravel()
-    inside = (quantiles >= around.min()) & (quantiles <= around.max())
-    grid = np.unique(np.concatenate([around, quantiles[inside]]))
-    values = smoothed(points, grid, width)
+    centres = np.unique(np.concatenate([nodes, quantiles[[0, -1]]]))
+    around = (centres[:, None] + width * np.array(NEAR)).ravel()
+    grid = np.unique(np.concatenate([around, quantiles]))
+    values, below = smoothed(points, grid, width), _below(points, grid, width)
     mean, spread = float(points.weights @ points.places), points.spread or width
-    open_ = np.ones(len(grid) - 1, dtype=bool)  # intervals that may have to be halved
-    while open_.any() and len(grid) < MOST_PLACES:
-        left = np.flatnonzero(open_)
-        middles = (grid[left] + grid[left + 1]) / 2
-        found = smoothed(points, middles, width)
-        off = np.abs(found - (values[left] + values[left + 1]) / 2) * np.diff(grid)[left]
-        wrong = off * (1 + np.abs(middles - mean) / spread) > OFF
-        open_[left] = False
-        grid = np.insert(grid, left[wrong] + 1, middles[wrong])
-        values = np.insert(values, left[wrong] + 1, found[wrong])
-        halved = np.zeros(len(open_), dtype=bool)
-        halved[left[wrong]] = True
-        open_ = np.repeat(halved, 1 + halved)
+    while len(grid) < MOST_PLACES:
+        steps = np.diff(grid)
+        off = np.abs(np.diff(below) - steps * (values[:-1] + values[1:]) / 2)
+        off *= 1 + np.abs(grid[:-1] - mean) / spread
+        wrong = np.flatnonzero((off > OFF) & (steps > width / 4))
+        if not len(wrong):
+            break
+        middles = grid[wrong] + steps[wrong] / 2
+        grid = np.insert(grid, wrong + 1, middles)
+        values = np.insert(values, wrong + 1, smoothed(points, middles, width))
+        below = np.insert(below, wrong + 1, _below(points, middles, width))
     return grid
 
 
@@ -75,10 +76,26 @@ def _merged(points: Points, width: float) -> Points:
     return Points(some[kept] / weights[kept], weights[kept])
 
 
+def _below(points: Points, grid: np.ndarray, width: float) -> np.ndarray:
+    """(G,) what lies below, after the convolution."""
+    from scipy.special import ndtr
+
+    merged = _merged(points, width)
+    return _sums(ndtr, merged, grid, width)
+
+
 def _gaussians(points: Points, grid: np.ndarray, width: float) -> np.ndarray:
+    sums = _sums(lambda off: np.exp(-0.5 * off**2), points, grid, width)
+    return sums / (width * (2 * np.pi) ** 0.5)
+
+
+def _sums(
+    function: Callable[[np.ndarray], np.ndarray], points: Points, grid: np.ndarray, width: float
+) -> np.ndarray:
+    """(G,) sums over the points of the function of their distance in widths."""
     values = np.empty(len(grid))
     rows = max(1, AT_ONCE // max(len(points.places), 1))
     for i in range(0, len(grid), rows):
         off = (grid[i : i + rows, None] - points.places) / width
-        values[i : i + rows] = np.exp(-0.5 * off**2) @ points.weights
-    return values / (width * (2 * np.pi) ** 0.5)
+        values[i : i + rows] = function(off) @ points.weights
+    return values

@@ -14,7 +14,8 @@ import numpy as np
 from sounding.curvature.density import Density
 
 ROUNDING = 1e-6  # of the largest eigenvalue: nearer to zero is zero in float32
-CLEAR = 3.0  # widths of the smoothing: farther from zero a Gaussian leaks 0.1 % at most
+CLEAR = 3.0  # widths of the smoothing
+LEAK = 1.35e-3  # of what is at zero: a Gaussian leaks that much farther than three widths
 CLOSE = 0.1  # of the distance from the peak: two eigenvalues in that are close together
 CORE = 0.9  # of the eigenvalues
 
@@ -24,7 +25,13 @@ class Side:
     """The eigenvalues on one side of zero, as shares of all."""
 
     certain: float  # at least so many, nan where nothing is known
-    clear: float  # about so many are farther from zero than the smoothing reaches
+    clear: float  # so many are farther from zero than the smoothing reaches
+    error: float  # of that share: the density's, as if it erred alike everywhere
+
+    @property
+    def told(self) -> bool:
+        """Whether the clear share can be told from nothing."""
+        return self.certain > 0 or self.clear > max(self.error, LEAK)
 
 
 def sides(density: Density) -> tuple[Side, Side]:
@@ -36,7 +43,9 @@ def sides(density: Density) -> tuple[Side, Side]:
         each = [_certain(sign * x, w, exact) for x, w in zip(nodes, weights, strict=True)]
         known = [value for value in each if math.isfinite(value)]
         certain = float(np.mean(known)) if known else math.nan
-        found.append(Side(certain, max(certain, _clear(density, sign))))
+        clear = _beyond(density, _positive(density.values), sign)
+        error = _beyond(density, _positive(density.error), sign)
+        found.append(Side(certain, max(certain, min(clear, 1.0)), min(error, 1.0)))
     return found[0], found[1]
 
 
@@ -57,16 +66,12 @@ def _certain(nodes: np.ndarray, weights: np.ndarray, exact: bool) -> float:
     return float(below.sum() if counted else below[:-1].sum())
 
 
-def _clear(density: Density, sign: int) -> float:
-    """The curve's share beyond `CLEAR` widths from zero, as far as quadrature nodes reach."""
-    reach = sign * np.ravel(density.nodes)
-    reach = reach[np.isfinite(reach)]
-    far = -float(reach.min()) if len(reach) else 0.0
-    near = CLEAR * density.width
-    if not near < far:
-        return 0.0
-    share = _within(density, *sorted((-sign * (far + near), -sign * near)))
-    return min(1.0, float(share))
+def _beyond(density: Density, values: np.ndarray, sign: int) -> float:
+    """The integral of `values` beyond `CLEAR` widths below zero, or above for a sign of -1."""
+    edge = -sign * CLEAR * density.width
+    cumulative = _cumulative(density.grid, values)
+    before = float(np.interp(edge, density.grid, cumulative))
+    return before if sign > 0 else float(cumulative[-1]) - before
 
 
 def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None:
@@ -75,7 +80,7 @@ def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None
     That is, as far as two lie within a tenth of the distance from the peak, or within the width of
     the smoothing. Held within the eigenvalues known, which the smoothing leaks across.
     """
-    grid, values = density.grid, _values(density)
+    grid, values = density.grid, _positive(density.values)
     peak = int(np.argmax(values))
     reach = np.maximum(density.width, CLOSE * np.abs(grid - grid[peak]))
     close = density.size * _within(density, grid - reach, grid + reach) >= 2
@@ -85,7 +90,7 @@ def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None
     before, after = apart[apart < peak], apart[apart > peak]
     first = int(before[-1]) + 1 if len(before) else 0
     last = int(after[0]) - 1 if len(after) else len(grid) - 1
-    cumulative = _cumulative(density)
+    cumulative = _cumulative(grid, values)
     half = 0.5 / density.size  # so the edge is at the last eigenvalue, not in the gap beyond it
     shares = cumulative[first] + half, cumulative[last] - half
     low, high = (float(place) for place in np.interp(shares, cumulative, grid))
@@ -96,25 +101,24 @@ def bulk(density: Density, known: Sequence[float]) -> tuple[float, float] | None
 def core(density: Density) -> float:
     """The distance from zero within which nine eigenvalues in ten lie."""
     middles = (density.grid[1:] + density.grid[:-1]) / 2
-    mass = np.diff(_cumulative(density))
+    mass = np.diff(_cumulative(density.grid, _positive(density.values)))
     order = np.argsort(np.abs(middles))
     most = np.searchsorted(np.cumsum(mass[order]), CORE * mass.sum())
     return float(np.abs(middles[order[min(int(most), len(order) - 1)]])) if len(order) else 0.0
 
 
-def _values(density: Density) -> np.ndarray:
-    return np.maximum(np.nan_to_num(density.values, nan=0.0, posinf=0.0), 0.0)
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.maximum(np.nan_to_num(values, nan=0.0, posinf=0.0), 0.0)
 
 
-def _cumulative(density: Density) -> np.ndarray:
-    """(G,) the share of the eigenvalues up to each place of the grid, by trapezia."""
-    values = _values(density)
-    steps = np.diff(density.grid) * (values[1:] + values[:-1]) / 2
+def _cumulative(grid: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(G,) the integral up to each place of the grid, by trapezia."""
+    steps = np.diff(grid) * (values[1:] + values[:-1]) / 2
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _within(density: Density, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """The share of the eigenvalues between two places."""
-    cumulative = _cumulative(density)
+    cumulative = _cumulative(density.grid, _positive(density.values))
     below, above = (np.interp(place, density.grid, cumulative) for place in (low, high))
     return np.asarray(above - below)

@@ -11,7 +11,7 @@ from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
-from sounding.view.bulk import CLEAR, sides
+from sounding.view.bulk import CLEAR, LEAK, Side, sides
 from sounding.view.numbers import count, number, rough, share, sure, uncertain
 from sounding.view.spectrum import Chart
 
@@ -26,8 +26,9 @@ RESIDUALS = (
 )
 
 SHARES = (
-    "farther from zero than three widths of the smoothing, which leaks across it. The share that "
-    "is certain is a lower bound from the quadrature alone."
+    "farther from zero than three widths of the smoothing, which leaks across it; ± is the "
+    "density's standard error, added up. The share that is certain is a lower bound from the "
+    "quadrature alone."
 )
 
 
@@ -56,20 +57,23 @@ def density_headline(result: Density) -> str:
     loud = LOUD if trouble(result) else ""
     if math.isnan(below.certain):
         return f"{loud}A density without any number in it"
-    said = f"{_about(below.clear)} of the density clearly below zero"
-    return f"{loud}{said[0].upper()}{said[1:]}, {_about(above.clear)} clearly above"
+    said = f"{_part(below)} of the density clearly below zero, {_part(above)} clearly above"
+    return f"{loud}{said[0].upper()}{said[1:]}"
 
 
-def _about(part: float) -> str:
-    return f"about {share(part)}" if part else "none"
+def _part(side: Side) -> str:
+    """'8.3 ± 0.6 %'; 'none (to within 1.6 %)' where it cannot be told from nothing."""
+    if side.told:
+        return share(side.clear, side.error)
+    return f"none (to within {share(max(side.error, LEAK))})"
 
 
 def _below(density: Density) -> str:
-    """'; about 10 % of the density clearly below zero', or nothing."""
+    """'; 8.3 ± 0.6 % of the density clearly below zero', or nothing."""
     below, _ = sides(density)
     if math.isnan(below.certain):
         return "; no density"
-    return f"; about {share(below.clear)} of the density clearly below zero" if below.clear else ""
+    return f"; {_part(below)} of the density clearly below zero" if below.told else ""
 
 
 def estimate_headline(result: Estimate) -> str:
@@ -145,10 +149,7 @@ def signs(density: Density) -> list[str]:
     below, above = sides(density)
     if math.isnan(below.certain):
         return []
-    said = (
-        f"{_about(below.clear)} of the density is clearly below zero and {_about(above.clear)} "
-        "clearly above"
-    )
+    said = f"{_part(below)} of the density is clearly below zero and {_part(above)} clearly above"
     certain = [
         f"{share(side.certain)} {name}"
         for side, name in ((below, "below"), (above, "above"))
