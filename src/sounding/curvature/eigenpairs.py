@@ -174,6 +174,8 @@ def negative_curvature(
 
 def _result(search: Search, end: str) -> Eigenpairs:
     values, vectors, residuals = search.ritz
+    finest = float(torch.finfo(search.operator.dtype).eps * np.abs(values).max())
+    residuals = np.maximum(residuals, finest)  # no product is known any better
     at = search.at(end)
     found = values[at]
     missed = search.missed(end)
@@ -183,7 +185,7 @@ def _result(search: Search, end: str) -> Eigenpairs:
         which=end,
         values=found,
         residuals=residuals[at],
-        errors=_errors(values, residuals, at),
+        errors=np.maximum(_errors(values, residuals, at), finest),
         bound=_bound(search, end, found),
         missed=0.0 if search.lanczos.count >= search.operator.size else missed,
         miss=search.miss,

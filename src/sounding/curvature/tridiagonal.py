@@ -29,6 +29,7 @@ class Process:
         diagonal: (m,) of T.
         beside: (m,) off the diagonal of T; the last couples to the vector that comes next.
         ended: The subspace is invariant: T says everything about this start.
+        last, next: (n,) the newest vector of the basis and the one that comes next.
     """
 
     def __init__(self, operator: Operator, start: torch.Tensor, *, keep: bool) -> None:
@@ -40,7 +41,7 @@ class Process:
         self._operator = operator
         self._chunks: list[torch.Tensor] = []
         self._keep = keep
-        self._before: torch.Tensor | None = None
+        self.last: torch.Tensor | None = None
         self.diagonal: list[float] = []
         self.beside: list[float] = []
         norm = _norm(operator, start)
@@ -55,8 +56,8 @@ class Process:
     def take(self, product: torch.Tensor) -> None:
         """One step: `product` is H times `next`, and may be overwritten."""
         row, total = self.next, self._operator.total
-        if self._before is not None:
-            product = product.sub_(self._before, alpha=self.beside[-1])
+        if self.last is not None:
+            product = product.sub_(self.last, alpha=self.beside[-1])
         middle = float(total((row @ product)[None]))
         product.sub_(row, alpha=middle)
         if self._keep:
@@ -69,7 +70,7 @@ class Process:
         self.ended = not length > 50 * torch.finfo(product.dtype).eps * scale
         self.diagonal.append(middle)
         self.beside.append(0.0 if self.ended else length)
-        self._before, self.next = row, product if self.ended else product.div_(length)
+        self.last, self.next = row, product if self.ended else product.div_(length)
 
     def rows(self) -> torch.Tensor:
         """(m, n) the basis."""
