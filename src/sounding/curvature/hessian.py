@@ -27,8 +27,9 @@ from sounding.curvature.products import (
     kept,
 )
 from sounding.curvature.ranks import Ranks
-from sounding.curvature.setting import Subject, without_hooks
+from sounding.curvature.setting import Subject
 from sounding.curvature.sharded import by_differences, fits_whole, on_whole
+from sounding.curvature.weighted import weighted
 from sounding.objective import Batch, Loss, Objective, as_objective
 from sounding.train import check_model, check_numbers
 from sounding.vectors import Pattern
@@ -118,7 +119,7 @@ def hessian(
         chosen, notes = verification.method, (*notes, *_notes(verification))
     with ranks.together():
         products, used = _products(subject, parts, chosen, budget)
-    apply = _weighted(given, products, shared(parts, ranks, reduction))
+    apply = weighted(given, products, shared(parts, ranks, reduction))
     if given.shards is not None:
         return on_whole(given, subject, apply, used, notes)
     return Operator(
@@ -128,6 +129,7 @@ def hessian(
         device=subject.device,
         layout=subject.layout,
         agree=lambda number: ranks.largest(number, subject.device),
+        name=f"Hessian of {type(subject.model).__name__}",
         method=", ".join(METHODS[m] for m in used),
         notes=notes,
     )
@@ -251,20 +253,3 @@ def _check_fits(subject: Subject, batch: Batch, budget: float) -> None:
             f"the graph of one batch needs more than the {readable(budget)} of memory it may "
             f"take; {advice(subject, batch, budget)}"
         ) from None
-
-
-def _weighted(subject: Subject, products: list[Product], parts: list[Piece]) -> Product:
-    before = subject.versions()
-
-    def apply(block: torch.Tensor) -> torch.Tensor:
-        if subject.versions() != before:
-            raise ValueError(
-                "the model's parameters have changed since this operator was made; make a new one"
-            )
-        total = torch.zeros_like(block)
-        with without_hooks(subject.parameters):
-            for product, part in zip(products, parts, strict=True):
-                total += part.weight * product(block)
-        return total
-
-    return apply

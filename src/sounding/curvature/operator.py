@@ -34,6 +34,7 @@ class Operator:
         width: Numbers of a vector that this rank holds: n, unless vectors are sharded.
         place: Which part of the vectors these are, 0 unless they are sharded.
         products: How many vectors it has been multiplied with so far.
+        name: What it is, such as 'Hessian of Net'; '' for what arithmetic made.
         method: How products are made, in words; '' for plain matrices.
         notes: What a user of the numbers should know, a sentence each.
     """
@@ -50,6 +51,7 @@ class Operator:
         width: int | None = None,
         place: int = 0,
         agree: Callable[[float], float] | None = None,
+        name: str = "",
         method: str = "",
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -68,6 +70,7 @@ class Operator:
         self.dtype = dtype
         self.device = torch.device(device)
         self.layout = layout
+        self.name = name
         self.method = method
         self.notes = notes
         self.products = 0

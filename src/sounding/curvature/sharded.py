@@ -108,6 +108,7 @@ def _operator(subject: Subject, apply: Product, method: str, *notes: str) -> Ope
         width=subject.layout.size,
         place=shards.place,
         agree=lambda number: shards.ranks.largest(number, shards.device),
+        name=f"Hessian of {type(subject.model).__name__}",
         method=method,
         notes=notes,
     )
