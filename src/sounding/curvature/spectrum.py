@@ -61,7 +61,7 @@ def spectrum(
         with_density: Whether to estimate the density.
         with_trace: Whether to estimate the trace.
         most: Products at most for the ends.
-        matrix: How reports call the matrix; by default by its size.
+        matrix: How reports call the matrix; by default as the operator is called.
         seed: Of the random vectors.
         progress: Told what is done now, the products made, and the most there will be.
 
@@ -88,7 +88,7 @@ def spectrum(
         density=shape,
         trace=total,
         size=operator.size,
-        matrix=matrix or f"matrix of size {operator.size:,}",
+        matrix=matrix or operator.name or f"matrix of size {operator.size:,}",
         products=operator.products - before,
         seconds=time.perf_counter() - begun,
         notes=operator.notes,
