@@ -5,7 +5,9 @@ for, the sums over batches, the budget of memory, and wrong input.
 """
 
 import contextlib
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -243,6 +245,24 @@ def test_a_budget_that_is_too_small_says_what_would_fit():
     assert fits > 10
     with pytest.raises(ValueError, match=r"one sample needs .* raise memory="):
         hessian(net, F.cross_entropy, batch, memory=10)
+
+
+def test_a_graph_is_given_back_with_its_operator():
+    seen = []
+
+    class Exponential(nn.Module):
+        def forward(self, x):
+            y = x.exp()  # autograd saves this output itself: a cycle that no collector sees
+            seen.append(weakref.ref(y))
+            return y
+
+    net = nn.Sequential(nn.Linear(5, 6), Exponential(), nn.Linear(6, 3)).double()
+    operator = hessian(net, F.cross_entropy, _data(), check=False)
+    operator @ torch.ones(operator.size)
+    assert any(ref() is not None for ref in seen)
+    del operator
+    gc.collect()
+    assert not any(ref() is not None for ref in seen)
 
 
 # -- what is left behind --------------------------------------------------------------------

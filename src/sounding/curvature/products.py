@@ -85,14 +85,14 @@ def saved_bytes(subject: Subject, budget: float) -> Iterator[list[float]]:
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.layout != torch.strided:
-            return tensor
+            return tensor.detach()
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             held[0] += min(storage.nbytes(), tensor.numel() * tensor.element_size())
             if held[0] > budget:
                 raise OverBudget
-        return tensor
+        return tensor.detach()  # an output that held itself would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield held
