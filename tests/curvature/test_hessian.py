@@ -259,7 +259,6 @@ def test_a_graph_is_given_back_with_its_operator():
     net = nn.Sequential(nn.Linear(5, 6), Exponential(), nn.Linear(6, 3)).double()
     operator = hessian(net, F.cross_entropy, _data(), check=False)
     operator @ torch.ones(operator.size)
-    assert any(ref() is not None for ref in seen)
     del operator
     gc.collect()
     assert not any(ref() is not None for ref in seen)
