@@ -141,12 +141,13 @@ def _averaged(diagonal: np.ndarray, beside: np.ndarray) -> list[tuple[np.ndarray
 
 
 def _heaviest(diagonal: np.ndarray, beside: np.ndarray, m: int) -> tuple[float, np.ndarray]:
-    """Where the Christoffel function of m steps peaks around the heaviest node, and its (m,) values."""
+    """Where the Christoffel function of m steps peaks near the heaviest node; its (m,) values."""
     nodes, weights = gauss(diagonal[:m], beside[:m])
     middle = int(weights.argmax())
     width = nodes[-1] - nodes[0]
     low = nodes[middle - 1] if middle > 0 else nodes[0] - width
     high = nodes[middle + 1] if middle < m - 1 else nodes[-1] + width
+    places, best = nodes, middle
     for _ in range(6):  # each round narrows the place twentyfold
         places = np.linspace(low, high, 41)
         best = int(_christoffel(diagonal, beside, places, m)[-1].argmax())

@@ -66,7 +66,7 @@ class Process:
         length = _norm(self._operator, product)
         if not np.isfinite(middle + length):
             raise ValueError(NOT_FINITE)
-        scale = max(np.abs(self.diagonal + [middle]).max(), *self.beside, length, 0.0)
+        scale = max(np.abs([*self.diagonal, middle]).max(), *self.beside, length, 0.0)
         self.ended = not length > 50 * torch.finfo(product.dtype).eps * scale
         self.diagonal.append(middle)
         self.beside.append(0.0 if self.ended else length)
