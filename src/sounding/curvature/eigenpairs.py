@@ -89,7 +89,7 @@ def eigenpairs(
 
     Example:
         >>> H = Operator.dense(torch.diag(torch.tensor([3.0, 1.0, -2.0])))
-        >>> eigenpairs(H, which="smallest").values
+        >>> eigenpairs(H, which="smallest").values.round(3)
         array([-2.])
     """
     if which not in ENDS:

@@ -68,7 +68,7 @@ def spectrum(
     Example:
         >>> import torch
         >>> found = spectrum(Operator.dense(torch.diag(torch.tensor([3.0, 1.0, -2.0]))), 1)
-        >>> found.largest.values, found.smallest.values, found.trace.value
+        >>> found.largest.values.round(3), found.smallest.values.round(3), found.trace.value
         (array([3.]), array([-2.]), 2.0)
     """
     begun, before = time.perf_counter(), operator.products
