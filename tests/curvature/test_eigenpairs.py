@@ -95,6 +95,15 @@ def test_restarts_reach_the_same_values_in_little_memory():
     assert np.allclose(found.values, true[:3], rtol=1e-3)
 
 
+def test_in_too_little_memory_to_be_sure_it_stops_and_says_so():
+    true = np.sort(SPECTRA["net"])[::-1]
+    found = eigenpairs(_operator(SPECTRA["net"]), basis=8)
+    assert not found.converged
+    assert "raise basis (now 8" in found.note
+    assert found.products < 60
+    assert found.values[0] == pytest.approx(true[0], rel=1e-3)
+
+
 def test_negative_curvature_is_proven_in_a_few_products():
     values = SPECTRA["net"]
     for seed in range(5):

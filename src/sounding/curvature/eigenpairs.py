@@ -213,6 +213,11 @@ def _advice(search: Search, close: bool) -> str:
         return "interrupted; this is the best so far"
     if not close:
         return f"the residuals are above tol after {search.spent} products; raise most or tol"
+    if search.stuck:
+        return (
+            "an eigenvalue farther out may have been missed, and after a restart no more products "
+            f"settle it; raise basis (now {search.capacity}, what the memory holds), tol or miss"
+        )
     return (
         f"an eigenvalue farther out may have been missed; raise most (now {search.most}), basis "
         f"(now {search.capacity}) or tol"

@@ -48,7 +48,7 @@ class Search:
         self.capacity = min(max(self.capacity, 2 * sum(wanted.values()) + 4), operator.size)
         self.begun, self.before = time.perf_counter(), operator.products
         self.until_negative, self.negative = until_negative, False
-        self.interrupted = False
+        self.interrupted = self.stuck = False
         self.guard: Guard | None = None
         self.start = start
         self.lanczos = self._start(start)
@@ -95,14 +95,15 @@ class Search:
         start = time.perf_counter()
         lanczos.step()
         self.step_time = time.perf_counter() - start
-        full = lanczos.basis.count + self.random > self.capacity
+        grown = lanczos.basis.count + self.random > self.capacity
+        full = grown and self.capacity < self.operator.size  # a basis of everything is the end
         over = self.spent >= self.most
         if lanczos.count < self.next_look and not (full or over or lanczos.exhausted):
             return False
         self._look()
-        if full and not (self.settled or over or lanczos.exhausted):
+        if full and not (self.settled or self.stuck or over or lanczos.exhausted):
             self._restart()
-        return self.settled or over
+        return self.settled or self.stuck or over
 
     def _look(self) -> None:
         """Read the Ritz pairs; sets `settled`, and when to look again.
@@ -130,7 +131,10 @@ class Search:
         close = enough and all(self.close(end) for end in self.wanted)
         worst = max((residuals[self.at(e)].max() for e in self.wanted), default=0.0)
         self.progress(f"residual {worst:.1e}", self.spent, self.most)
-        if not close or any(self.missed(end) > self.miss for end in self.wanted):
+        if not close:
+            return
+        if any(self.missed(end) > self.miss for end in self.wanted):
+            self.stuck = lanczos.restarts > 0  # the guard is of before: more steps do not help
             return
         if self.miss < 1 and any(self._crowded(end) for end in self.wanted):
             self._widen()
