@@ -15,7 +15,13 @@ import torch
 from sounding.curvature.operator import Operator
 from sounding.curvature.quadrature import Points, distance, distribution, gauss, sampling_distance
 from sounding.curvature.smoothing import default_grid, default_width, smoothed, smoothed_square
-from sounding.curvature.tridiagonal import Process, Processes, fits, random_rows
+from sounding.curvature.tridiagonal import (
+    NOT_FINITE,
+    Process,
+    Processes,
+    fits,
+    random_rows,
+)
 from sounding.result import Result
 from sounding.train import Progress, silent
 
@@ -72,8 +78,9 @@ def density(
 
     Stochastic Lanczos quadrature (Lin, Saad & Yang 2016, "Approximating spectral densities of large
     matrices", SIAM Review 58; Ubaru, Chen & Saad 2017), read better than as a sum of points: see
-    :mod:`sounding.curvature.quadrature`. Costs 20 to 45 products for most nets; matrices of up to
-    64 rows, and those that would need a product a row, are solved exactly.
+    :mod:`sounding.curvature.quadrature`. Costs 20 to 45 products for most nets with 100,000
+    parameters or more, more starts of as many for smaller ones; matrices of up to 64 rows, and
+    those that would need a product a row, are solved exactly.
 
     Two errors are known and put together: that of the random starts, exactly, from the variance of
     a random direction's spectral measure; and that of the degree, from what the last third of the
@@ -84,10 +91,10 @@ def density(
         starts: Random vectors; by default as many as `tol` needs: one for large matrices.
         degree: Lanczos steps of each; by default as many as `tol` needs. Memory: so many vectors.
         width: Standard deviation of the Gaussian with which the result is smoothed; by default a
-            tenth of the interquartile range, within 1/2000 and 1/100 of the whole range.
+            quarter of what `tol` allows.
         tol: Expected distance (the area between the cumulative distributions) asked for, in
             standard deviations of the eigenvalues.
-        grid: (G,) where the density is wanted; by default fine near eigenvalues, coarse elsewhere.
+        grid: (G,) where the density is wanted; by default places between which it is straight.
         most: Products at most.
         seed: Of the random vectors.
         progress: Told the distance, the products made, and those expected.
@@ -131,7 +138,7 @@ class _Search:
         self.longest = min(degree or LONGEST, operator.size, most)
         self.keep = fits(operator, self.longest)
         self.done: list[Process] = []
-        self.first: Process | None = None
+        self.first: Process | None = None  # while its degree is sought
         self.exact: np.ndarray | None = None  # (n,) all eigenvalues
         self.interrupted = False
 
@@ -163,14 +170,14 @@ class _Search:
         while not self.first.ended and self.first.count < self.longest:
             processes.step()
             if self.first.count >= look and not self.degree:
-                if self._settled():
+                if self._settled(self.first):
                     break
                 look = self.first.count + max(3, self.first.count // 8)
         self.done = [self.first]
 
-    def _settled(self) -> bool:
+    def _settled(self, first: Process) -> bool:
         """Whether one start of this degree is enough, or more starts are worth more than degree."""
-        points, degree_error, start_error = self._errors([self.first] if self.first else [])
+        points, degree_error, start_error = self._errors([first])
         allowed = self.tol * points.spread
         start_error /= (self.starts or 1) ** 0.5
         error = math.hypot(degree_error, start_error)
@@ -205,7 +212,11 @@ class _Search:
         return Processes(self.operator, rows, keep=self.keep)
 
     def _solve(self) -> None:
-        self.exact = torch.linalg.eigvalsh(self.operator.to_dense().double()).cpu().numpy()
+        """All eigenvalues, from as many products."""
+        dense = self.operator.to_dense().double()
+        if not bool(torch.isfinite(dense).all()):
+            raise ValueError(NOT_FINITE)
+        self.exact = torch.linalg.eigvalsh(dense).cpu().numpy()
 
     def _tell(self, error: float, planned: int) -> None:
         self.progress(f"density to {error:.1%}", self.spent, max(planned, self.spent))
@@ -291,7 +302,8 @@ def _table(processes: list[Process]) -> tuple[np.ndarray, np.ndarray]:
     weights = nodes.copy()
     for i, process in enumerate(processes):
         m = process.count
-        nodes[i, :m], weights[i, :m] = gauss(np.array(process.diagonal), np.array(process.beside))
+        diagonal, beside = np.array(process.diagonal[:m]), np.array(process.beside[:m])
+        nodes[i, :m], weights[i, :m] = gauss(diagonal, beside)
     return nodes, weights
 
 

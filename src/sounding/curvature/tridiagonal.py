@@ -50,8 +50,8 @@ class Process:
 
     @property
     def count(self) -> int:
-        """m, steps made."""
-        return len(self.diagonal)
+        """m, steps made: `beside` grows last, so an interrupt leaves whole steps."""
+        return len(self.beside)
 
     def take(self, product: torch.Tensor) -> None:
         """One step: `product` is H times `next`, and may be overwritten."""
