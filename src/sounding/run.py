@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from sounding.checkup import Checkup
 from sounding.result import Result
 from sounding.script.execute import check_target, execute
-from sounding.script.observer import Observer
+from sounding.train import Progress, silent
+from sounding.watch.diagnosis import diagnose
+from sounding.watch.observer import Observer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +30,19 @@ class Run(Result):
         return len(self.checkup.problems) if self.checkup is not None else 0
 
 
-def run(target: Sequence[str], *, budget: float = 0.03) -> tuple[Run, BaseException | None]:
+def run(
+    target: Sequence[str],
+    *,
+    budget: float = 0.03,
+    tests: bool = True,
+    progress: Progress = silent,
+) -> tuple[Run, BaseException | None]:
     """Run ``script.py args...`` (or ``-m module args...``) and examine its training.
 
     The script runs in this process as ``__main__``, with its own arguments; nothing of it is
     changed, and its random numbers stay the same. Examining takes the first step and then at most
-    `budget` of the time.
+    `budget` of the time. At the end suspicions are decided by tests on the script's own model, which
+    may take up to a minute; without `tests` they stay suspicions, and are not reported.
 
     Returns:
         What was seen, and the exception that ended the script (SystemExit and KeyboardInterrupt
@@ -50,14 +59,16 @@ def run(target: Sequence[str], *, budget: float = 0.03) -> tuple[Run, BaseExcept
             execute(target)
         except BaseException as raised:  # handed back, so that the caller ends as the script did
             error = raised
-    return seen(observer, " ".join(target)), error
+    return seen(observer, " ".join(target), tests=tests, progress=progress), error
 
 
-def seen(observer: Observer, subject: str) -> Run:
+def seen(
+    observer: Observer, subject: str, *, tests: bool = True, progress: Progress = silent
+) -> Run:
     """What an observer saw, judged."""
     return Run(
         subject=subject,
-        checkup=observer.checkup(subject),
+        checkup=diagnose(observer, subject, tests=tests, progress=progress),
         steps=observer.steps,
         examined=tuple(observer.examined),
         overhead=observer.overhead(),
@@ -73,6 +84,6 @@ def _note(observer: Observer) -> str:
             "no optimiser step was seen, so there was no training to examine; a loop without "
             "torch.optim, or with torch.func, is not seen"
         )
-    if not observer.readings:
+    if not observer.examined:
         return "steps were seen, but no model's forward pass (compiled or scripted, perhaps)"
     return ""

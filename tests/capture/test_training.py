@@ -37,7 +37,7 @@ class Events(Listener):
         return self.recorders[-1]
 
     def loss(self, value):
-        assert not value.requires_grad
+        assert value.requires_grad
         self.seen.append("loss")
 
     def scores(self, output, target):
@@ -94,7 +94,7 @@ def test_events_come_once_each_and_in_order():
     assert events.seen == step * 2
     assert all(not r.failures for r in events.recorders)
     names = [n.name for n in events.recorders[0].nodes]
-    assert names == ["input", "body.0", "body.1", "body.2", "drop", "head", "#mul"]
+    assert names == ["input", "body.0", "body.1", "body.2", "drop", "head", "#mul", "cross_entropy"]
 
 
 def test_optimisers_are_known_from_their_construction():
@@ -189,7 +189,7 @@ def test_what_comes_after_a_failed_pass_is_seen_again():
         net[1].error = None
         net(torch.randn(2, 4)).sum().backward()
     assert events.seen == ["call Sequential []", "call Sequential []", "loss"]
-    assert [n.name for n in events.recorders[1].nodes] == ["input", "0", "1.layer"]
+    assert [n.name for n in events.recorders[1].nodes] == ["input", "0", "1.layer", "sum"]
 
 
 def test_a_call_can_be_repeated_without_a_trace():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,26 @@ def tensors(value: Any) -> list[torch.Tensor]:
         elif item is not None:
             _collect(item, found, DEPTH)
     return found
+
+
+def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """`value` with `function` applied inside tuples, lists and dicts; itself if nothing changed."""
+    if isinstance(value, dict):
+        changed = {key: function(item) for key, item in value.items()}
+        return changed if any(changed[key] is not value[key] for key in value) else value
+    if isinstance(value, tuple | list):
+        items = [function(item) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def with_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """`value` with every tensor in its tuples, lists and dicts replaced by `function` of it."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    return mapped(value, lambda item: with_tensors(item, function))
 
 
 def _collect(value: Any, found: list[torch.Tensor], depth: int) -> None:

@@ -169,6 +169,15 @@ def activation_arguments(name: str, args: Args, kwargs: Kwargs) -> dict[str, flo
     return {}
 
 
+def softmax_dimension(args: Args, kwargs: Kwargs) -> float:
+    """The dimension that a softmax runs along, from 0; torch chooses where none is given."""
+    count = args[0].dim()
+    given = argument("dim", 1, None, args, kwargs)
+    if given is None:
+        given = 0 if count in (0, 1, 3) else 1
+    return float(given % max(count, 1))
+
+
 def passes(name: str, args: Args, kwargs: Kwargs) -> bool:
     """Whether the output holds the values of the first argument, only arranged otherwise."""
     if name in DROPOUTS:

@@ -11,6 +11,7 @@ from torch import nn
 
 from sounding.capture.compiled import is_compiled
 from sounding.capture.keep import given_back
+from sounding.capture.losses import Comparison
 from sounding.capture.matrices import Matrix, matrices
 from sounding.capture.node import Node
 from sounding.capture.recorder import FAILURES, Recorder
@@ -30,6 +31,7 @@ class Recording:
     failures: tuple[str, ...]  # of the recorder itself
     end: int = -1  # the call that made the loss, -1 where it was not seen
     notes: tuple[str, ...] = ()  # what was not seen, a sentence each
+    compared: Comparison | None = None  # how the loss was called
 
 
 def record(
@@ -90,6 +92,7 @@ def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
         failures=tuple(f"{type(f).__name__}: {f}" for f in recorder.failures),
         end=recorder.end,
         notes=_notes(recorder, model, gradients),
+        compared=recorder.compared,
     )
 
 

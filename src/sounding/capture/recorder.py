@@ -23,11 +23,14 @@ from torch.overrides import TorchFunctionMode
 from sounding.capture import operations
 from sounding.capture.compiled import uncompiled
 from sounding.capture.graph import Arrival, Graph, is_signal
+from sounding.capture.losses import Comparison, comparison
+from sounding.capture.modes import pushed
 from sounding.capture.nested import tensors
 from sounding.capture.node import Node
 from sounding.capture.origins import CONSTANT, Origins
 from sounding.capture.roles import merge_gate, role_of
 from sounding.capture.scope import Scope
+from sounding.capture.sources import user_line
 from sounding.capture.weighted import Weighting, weigh, weighting
 
 __all__ = ["FAILURES", "Node", "Recorder"]
@@ -57,6 +60,9 @@ class Recorder:
         self.model = model
         self.failures: list[BaseException] = []
         self.end = -1  # the call that made the loss, where it is known
+        self.compared: Comparison | None = None  # how the loss was called
+        self.strangers: dict[str, int] = {}  # calls whose weights want a gradient: their identity
+        self._ended = False
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)
         self.graph = Graph(self.scope, self.origins, self._guarded)
@@ -80,31 +86,27 @@ class Recorder:
             # Without the keywords: torch 2.13 forgets to forget a hook that asked for them.
             leave = register_module_forward_hook(self._left, always_call=True)
             stack.callback(leave.remove)
-            stack.enter_context(self._listening())
+            stack.enter_context(self.listening())
             yield
 
     @contextlib.contextmanager
-    def watching_call(self, module: nn.Module, args: Any, kwargs: Any) -> Iterator[None]:
-        """The same inside one call of the outermost module that has already begun.
+    def listening(self) -> Iterator[None]:
+        """The same without module hooks, for use inside of one.
 
-        For use in a module hook: it registers none itself, because torch goes through the list of
-        hooks when a module raises. The caller tells of inner modules by `enter` and `leave`.
+        It registers none itself, because torch goes through the list of hooks when a module raises.
+        The caller tells of every module by `enter` and `leave`, and of the loss by `ends_with`.
         """
-        with self._listening():
-            self.inputs((args, kwargs))
-            self.enter(module, args)
-            try:
-                yield
-            finally:
-                self.leave(module, args, kwargs, None)
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(uncompiled())
-            stack.callback(self.graph.finish)
-            stack.enter_context(_Mode(self))
+            stack.callback(self.finish)
+            stack.enter_context(pushed(_Mode(self)))
             yield
+
+    def finish(self) -> None:
+        """The forward pass is over, the backward pass has not begun; nothing is recorded now."""
+        if not self._ended:
+            self._ended = True
+            self.graph.finish()
 
     def inputs(self, batch: Any) -> None:
         """Name the tensors in `batch` as what goes in; the first call's arguments are, anyway."""
@@ -119,6 +121,8 @@ class Recorder:
         """`loss` is what the backward pass starts from."""
         maker = self._guarded(self.origins.maker, loss)
         self.end = -1 if maker is None else maker
+        if self.compared is not None:
+            self._guarded(self.compared.ends_with, loss)
 
     # -- module hooks -----------------------------------------------------------------------
 
@@ -162,7 +166,8 @@ class Recorder:
     def call(self, function: Callable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run `function` and record it where it is of interest."""
         name = operations.canonical(getattr(function, "__name__", ""))
-        if self._busy or name in operations.QUESTIONS or len(self.failures) >= FAILURES:
+        deaf = self._busy or self._ended or len(self.failures) >= FAILURES
+        if deaf or name in operations.QUESTIONS:
             return function(*args, **kwargs)
         if name in operations.OPENED and (inside := _opened(function)) is not None:
             with _Mode(self):
@@ -195,6 +200,8 @@ class Recorder:
         self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         name = before.name
+        if self.compared is None or (operations.is_loss(name) and not self.compared.function):
+            self._compare(name, args, kwargs, output)
         if operations.passes(name, args, kwargs):
             self._pass_on(args, output)
             return
@@ -217,6 +224,20 @@ class Recorder:
             self.graph.follow(node, before.arrivals, tensor)
         for tensor in made[FOLLOWED:]:
             self.origins.claim(tensor, len(self.nodes) - 1)
+
+    def _compare(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Keep the call if it compares the output with a target: a loss, or the start of one."""
+        if operations.is_loss(name) or (not self.scope.inside and self.nodes):
+            found = comparison(name, args, kwargs, output, self._of_the_model, user_line)
+            self.compared = found or self.compared
+
+    def _of_the_model(self, tensor: torch.Tensor) -> int | None:
+        """The call of the model that made the tensor; None for a target or a constant."""
+        maker = self.origins.maker(tensor)
+        made = maker is not None and maker >= 0 and self.nodes[maker].role != "input"
+        return maker if made else None
 
     def _set_aside(self, made: list[torch.Tensor], known: list[int]) -> None:
         """Claim what carries no signal: constants; indices that were cut from an input stay it."""
@@ -257,11 +278,15 @@ class Recorder:
     ) -> None:
         if node.role == "weight" and weighs is not None:
             weigh(node, weighs, self.origins.parameter)
+            if not node.weight and weighs.weight.is_leaf and weighs.weight.requires_grad:
+                self.strangers[node.name] = id(weighs.weight)
         elif node.role == "activation" and before.activation is not None:
             node.arguments = operations.activation_arguments(before.name, args, kwargs)
             node.operation, node.preactivation = before.activation, before.preactivation
         elif node.operation == "mul":
             merge_gate(node, self.nodes)
+        elif node.operation in ("softmax", "log_softmax"):
+            node.arguments = {"dimension": operations.softmax_dimension(args, kwargs)}
 
     def _guarded(self, function: Callable, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:

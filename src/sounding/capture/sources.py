@@ -88,6 +88,17 @@ def _calling_line(module: nn.Module) -> str:
     return installed
 
 
+def user_line() -> str:
+    """'file:line' of the innermost frame of the user's own code that is running, '' if none is."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((_OURS, _TORCH, *_PYTHON)):
+            return f"{_shown(file)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
 def _constructs(frame: FrameType, module: nn.Module) -> bool:
     """Whether the frame is an ``__init__`` of `module` itself, which calls its base class."""
     if frame.f_code.co_name != "__init__" or not frame.f_code.co_varnames:

@@ -29,8 +29,10 @@ from torch.optim.optimizer import (
 
 from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
+from sounding.capture.modes import pushed
 from sounding.capture.recorder import Recorder
 from sounding.capture.sources import remembered
+from sounding.capture.tape import Tape
 
 
 class Listener:
@@ -42,8 +44,20 @@ class Listener:
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """The outermost call of a model in training begins; a Recorder returned here watches it."""
 
+    def output(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
+        """That call has ended; a Tape returned here records from now on, up to the loss.
+
+        `given` is (args, kwargs).
+        """
+
+    def evaluation(self, model: nn.Module, args: Any) -> None:
+        """The outermost call of a model without gradients begins."""
+
     def loss(self, value: torch.Tensor) -> None:
-        """`backward` is called on `value`, which is detached."""
+        """`backward` is called on `value`, which still has its graph: it must not be kept."""
+
+    def clipped(self, norm: torch.Tensor | None, bound: float) -> None:
+        """Torch's clipping was called: the norm that it saw, None where it clips by value."""
 
     def scores(self, output: torch.Tensor, target: torch.Tensor) -> None:
         """Cross-entropy of class scores (N, K) and labels (N,) is computed, with gradients on."""
@@ -63,35 +77,61 @@ class Training:
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self.parents: weakref.WeakKeyDictionary[nn.Module, weakref.ref[nn.Module]]
         self.parents = weakref.WeakKeyDictionary()
-        self._scores = scores
+        self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
-        self._running: tuple[nn.Module, contextlib.ExitStack, Recorder | None] | None = None
+        self._armed = False
+        self._evaluating = 0  # blocks without gradients that are open
+        self._evaluated: nn.Module | None = None  # outermost module that runs in one
+        self._running: tuple[nn.Module, Any, Any, Recorder | None] | None = None  # and its inputs
+        self._pass = contextlib.ExitStack()  # what listens until the loss is there
+        self._recorder: Recorder | None = None
+        self._tape: Tape | None = None
         self._asking = False  # the listener is at work, and may call the model itself
+        self.hears_evaluations = True
 
     def __enter__(self) -> Training:
         stack = self._stack
         stack.enter_context(without_hook_warning())
         stack.enter_context(remembered())
         stack.enter_context(_constructed(self.optimizers))
-        before = register_optimizer_step_pre_hook(lambda o, a, k: self.listener.before_step(o))
+        before = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
         after = register_optimizer_step_post_hook(lambda o, a, k: self.listener.after_step(o))
         stack.callback(before.remove)
         stack.callback(after.remove)
         stack.callback(register_module_module_registration_hook(self._registered).remove)
         stack.enter_context(_patched(torch.autograd, "backward", self._backward))
+        for owner in (nn.utils, nn.utils.clip_grad):
+            stack.enter_context(_patched(owner, "clip_grad_norm_", self._clip_norm))
+            stack.enter_context(_patched(owner, "clip_grad_value_", self._clip_value))
+        for kind in (torch.no_grad, torch.inference_mode):
+            stack.enter_context(_patched(kind, "__enter__", self._without_gradients))
+            stack.enter_context(_patched(kind, "__exit__", self._with_gradients_again))
         if self._scores:
             stack.enter_context(_patched(nn.functional, "cross_entropy", self._cross_entropy))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take everything off; a second call does nothing."""
         self.disarm()
-        if self._running is not None:  # interrupted in the middle of a forward pass
-            self._running[1].close()
+        self._running = None
+        self._end_pass()
         self._stack.close()
 
     def arm(self) -> None:
         """From now on `listener.call` hears of outermost calls; idle steps should be disarmed."""
+        self._armed = True
+        self._hook()
+
+    def disarm(self) -> None:
+        """No hook is left on the forward pass, but for evaluations while they run."""
+        self._armed = False
+        self._unhook()
+
+    def _hook(self) -> None:
         if self._calls is None:
             self._calls = contextlib.ExitStack()
             enter = register_module_forward_pre_hook(self._enter)
@@ -99,8 +139,7 @@ class Training:
             self._calls.callback(enter.remove)
             self._calls.callback(leave.remove)
 
-    def disarm(self) -> None:
-        """No hook is left on the forward pass."""
+    def _unhook(self) -> None:
         if self._calls is not None:
             self._calls.close()
             self._calls = None
@@ -127,45 +166,123 @@ class Training:
         if self._asking:
             return
         if self._running is not None:
-            if self._running[2] is not None:
-                self._running[2].enter(module, args)
+            if self._running[3] is not None:
+                self._running[3].enter(module, args)
             return
-        if not torch.is_grad_enabled() or not any(p.requires_grad for p in module.parameters()):
-            return  # an evaluation; a loss, a frozen metric
-        self._asking = True
-        try:
-            kwargs = _keywords(module)
-            recorder = self.listener.call(module, args, kwargs)
-        finally:
-            self._asking = False
-        stack = contextlib.ExitStack()
-        self._running = (module, stack, recorder)
+        if not any(p.requires_grad for p in module.parameters()):
+            return  # a loss, a metric, a net that is frozen as a whole
+        if not torch.is_grad_enabled():
+            if self._evaluated is None:
+                self._evaluated = module
+                self._ask(self.listener.evaluation, module, args)
+            return
+        if not self._armed:
+            return
+        if self._recorder is not None:  # a second call before backward is no part of the first
+            self._recorder.finish()
+            self._recorder = None
+        if self._tape is None:
+            self._end_pass()
+        kwargs = _keywords(module)
+        recorder = self._ask(self.listener.call, module, args, kwargs)
+        self._running = (module, args, kwargs, recorder)
         if recorder is not None:
-            stack.enter_context(recorder.watching_call(module, args, kwargs))
+            self._recorder = recorder
+            self._pass.enter_context(recorder.listening())
+            recorder.inputs((args, kwargs))
+            recorder.enter(module, args)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._evaluated is module:
+            self._evaluated = None
         if self._running is None or self._asking:
             return
-        outermost, stack, recorder = self._running
-        if outermost is module:
-            self._running = None
-            stack.close()
-        elif recorder is not None:
-            recorder.leave(module, args, {}, output)
+        outermost, given, keywords, recorder = self._running
+        if recorder is not None:
+            recorder.leave(module, (given, keywords) if outermost is module else args, {}, output)
+        if outermost is not module:
+            return
+        self._running = None
+        if output is None:
+            self._end_pass()
+            return
+        tape = self._ask(self.listener.output, module, (given, keywords), output)
+        if tape is not None:
+            self._tape = tape
+            self._pass.enter_context(pushed(tape))
+
+    def _ask(self, function: Callable, *args: Any) -> Any:
+        self._asking = True
+        try:
+            return function(*args)
+        finally:
+            self._asking = False
 
     def _backward(self, original: Callable, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         one = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
         if isinstance(one, torch.Tensor) and one.numel() == 1:
-            self.listener.loss(one.detach())
+            if self._recorder is not None:
+                self._recorder.ends_with(one)
+            if self._tape is not None:
+                self._tape.ends_with(one)
+            self._end_recording()
+            self.listener.loss(one)
+        self._end_recording()
         return original(tensors, *args, **kwargs)
 
+    def _end_recording(self) -> None:
+        """Nothing more is recorded; the modes stay until they can be removed.
+
+        `backward` itself runs inside of them, as a method of the loss.
+        """
+        if self._recorder is not None:
+            self._recorder.finish()
+            self._recorder = None
+        if self._tape is not None:
+            self._tape.ended = True
+            self._tape = None
+
+    def _end_pass(self) -> None:
+        self._end_recording()
+        self._pass.close()
+
+    def _before_step(self, optimizer: Optimizer) -> None:
+        self._end_pass()
+        self.listener.before_step(optimizer)
+
+    def _without_gradients(self, original: Callable, *args: Any) -> Any:
+        self._evaluating += 1
+        if self._running is None and self.hears_evaluations:
+            self._hook()
+        return original(*args)
+
+    def _with_gradients_again(self, original: Callable, *args: Any) -> Any:
+        self._evaluating -= 1
+        self._evaluated = self._evaluated if self._evaluating else None
+        if not self._evaluating and not self._armed and self._running is None:
+            self._unhook()
+        return original(*args)
+
+    def _clip_norm(self, original: Callable, parameters: Any, max_norm: Any, *args, **kwargs):
+        norm = original(parameters, max_norm, *args, **kwargs)
+        self.listener.clipped(norm.detach(), float(max_norm))
+        return norm
+
+    def _clip_value(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
+        original(*args, **kwargs)
+        self.listener.clipped(None, float("nan"))
+
     def _cross_entropy(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
-        if len(args) >= 2 and torch.is_grad_enabled():
+        if len(args) >= 2 and torch.is_grad_enabled() and not self._scoring:
             output, target = args[:2]
             labels = not target.is_floating_point() and target.dim() == output.dim() - 1
             if labels and output.requires_grad:
                 self.listener.scores(output.detach(), target.detach())
-        return original(*args, **kwargs)
+        self._scoring, outer = True, self._scoring  # inside a mode torch calls it by name again
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self._scoring = outer
 
 
 def _keywords(module: nn.Module) -> dict[str, Any]:

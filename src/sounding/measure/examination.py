@@ -15,6 +15,7 @@ from sounding.capture.sources import source_of
 from sounding.measure import attribution
 from sounding.measure.expectation import expectation
 from sounding.measure.gradients import gradients
+from sounding.measure.loss_call import loss_call
 from sounding.measure.readings import Call, Optimiser, Readings
 from sounding.measure.signal import signal
 from sounding.measure.weights import weights
@@ -63,6 +64,7 @@ def readings(
         optimiser=None if optimizer is None else read_optimiser(optimizer),
         history=history,
         notes=recording.notes,
+        loss_call=loss_call(recording.compared, nodes),
     )
 
 

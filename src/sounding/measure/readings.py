@@ -10,6 +10,10 @@ import dataclasses
 
 import numpy as np
 
+from sounding.measure.course import Course
+from sounding.measure.loop import Loop
+from sounding.measure.loss_call import LossCall
+from sounding.measure.test import Test, Untested
 from sounding.result import Result, Series
 
 
@@ -165,6 +169,22 @@ class Readings(Result):
     optimiser: Optimiser | None = None
     history: Series | None = None  # the training loss so far, where a run was watched
     notes: tuple[str, ...] = ()  # what was not seen, a sentence each
+    loss_call: LossCall | None = None
+    course: Course | None = None  # of a watched training, up to its end
+    loop: Loop | None = None
+    tests: dict[str, Test] = dataclasses.field(default_factory=dict)  # interventions made
+
+    def test(self, name: str) -> Test:
+        """The result of an intervention.
+
+        Raises:
+            Untested: If it was not made, or could not be: the caller makes it and asks again.
+        """
+        if name not in self.tests:
+            raise Untested(name)
+        if self.tests[name].failed:
+            raise Untested(name, self.tests[name].failed)
+        return self.tests[name]
 
     def path_calls(self) -> list[Call]:
         """The weighted calls on the main path, input first."""

@@ -31,5 +31,7 @@ class Outcome(Result):
 
     code: str
     name: str
-    outcome: str  # 'problem', 'caution', 'passed', 'not applicable', 'skipped', 'ignored'
+    # 'problem', 'caution', 'passed', 'not applicable', 'untested', 'skipped' or 'ignored'
+    outcome: str
     reason: str = ""
+    test: str = ""  # the intervention that would decide, of an untested one

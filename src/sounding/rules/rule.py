@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from sounding.measure.readings import Readings
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding, Outcome
 
@@ -17,7 +18,9 @@ class Rule:
     """A check with a permanent code.
 
     `check` returns a Finding; or a sentence, where it suspected something that the readings then
-    refuted; or None. It raises :class:`sounding.NotApplicable` where it has no meaning.
+    refuted; or None. It raises :class:`sounding.NotApplicable` where it has no meaning, and
+    ``readings.test(name)`` raises :class:`Untested` for it where an intervention decides that has
+    not been made: the procedure makes it, where it can, and asks again.
     """
 
     code: str
@@ -31,6 +34,9 @@ def run(rules: tuple[Rule, ...], readings: Readings) -> tuple[list[Finding], lis
     for rule in rules:
         try:
             found = rule.check(readings)
+        except Untested as reason:
+            outcomes.append(_outcome(rule, "untested", str(reason), reason.test))
+            continue
         except NotApplicable as reason:
             outcomes.append(_outcome(rule, "not applicable", str(reason)))
             continue
@@ -46,5 +52,5 @@ def run(rules: tuple[Rule, ...], readings: Readings) -> tuple[list[Finding], lis
     return findings, outcomes
 
 
-def _outcome(rule: Rule, outcome: str, reason: str = "") -> Outcome:
-    return Outcome(code=rule.code, name=rule.name, outcome=outcome, reason=reason)
+def _outcome(rule: Rule, outcome: str, reason: str = "", test: str = "") -> Outcome:
+    return Outcome(code=rule.code, name=rule.name, outcome=outcome, reason=reason, test=test)

@@ -27,9 +27,10 @@ from sounding.remedies import treat
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.script.execute import execute
-from sounding.script.observer import Observer, unwrapped
 from sounding.script.sandbox import Sandbox
 from sounding.train.trial import Trial, final_mean
+from sounding.watch.diagnosis import diagnose
+from sounding.watch.observer import Observer, holds, unwrapped
 
 STRIDE = 1_000_003  # between the seeds of trials, so that a script's own seeds do not overlap
 
@@ -55,7 +56,7 @@ class TrialObserver(Observer):
     """Applies remedies before the first training step, records losses and scores, stops in time."""
 
     def __init__(self, order: Order, done: Callable[[], None]) -> None:
-        super().__init__(budget=0.0)
+        super().__init__(budget=0.0, keep=order.examine)
         self.training._scores = True
         self.order = order
         self.done = done
@@ -68,7 +69,7 @@ class TrialObserver(Observer):
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """Before the first training call: treat the model; then examine it if that was asked."""
         root = unwrapped(self.training.root(model))
-        if not self._treated and self._optimised(root):
+        if not self._treated and self._trained(root):
             self._treated = True
             self._treat(root, model, args, kwargs)
         return super().call(model, args, kwargs) if self.order.examine else None
@@ -120,6 +121,11 @@ class TrialObserver(Observer):
             self.done()
         self._optimise([p for p in root.parameters() if id(p) not in known])
 
+    def _trained(self, root: nn.Module) -> bool:
+        """Whether some optimiser holds a parameter of this model; without any, assume so."""
+        optimizers = list(self.training.optimizers)
+        return not optimizers or any(holds(o, root) for o in optimizers)
+
     def _optimise(self, new: list[nn.Parameter]) -> None:
         """New parameters join the group of the optimiser that holds most of the model's."""
         optimizers = [o for o in self.training.optimizers if o.param_groups]
@@ -160,7 +166,8 @@ def run_trial(order: Order) -> None:
             leave({"not_applicable": observer.refused})
         try:
             answer = {"trial": observer.trial(time.perf_counter() - began).to_dict()}
-            exam = observer.checkup(" ".join(order.target)) if order.examine else None
+            observer.training.close()
+            exam = diagnose(observer, " ".join(order.target)) if order.examine else None
             leave(answer | ({"checkup": exam.to_dict()} if exam is not None else {}))
         except Stopped as reason:
             leave({"stopped": str(reason)})

@@ -1,0 +1,121 @@
+"""Changes of a model that last as long as a fork: inputs, activations, dropout, normalisation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from sounding.capture.nested import with_tensors
+from sounding.measure.intervene.scene import Scene
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@contextlib.contextmanager
+def standardised(scene: Scene) -> Iterator[None]:
+    """Every feature of the inputs has mean 0 and deviation 1 over the stored batches.
+
+    Raises:
+        ValueError: If no input is a floating point array.
+    """
+    first = next((a for a in scene.steps[0].args if _array(a)), None)
+    if first is None:
+        raise ValueError("the inputs are no floating point arrays")
+    at = next(i for i, a in enumerate(scene.steps[0].args) if a is first)
+    rows = torch.cat([step.args[at].flatten(0, 0) for step in scene.steps])
+    mean, std = rows.mean(0), rows.std(0)
+    if first.dim() > 2:  # images and sequences: one mean and deviation a channel or feature
+        mean, std = rows.mean(), rows.std()
+    std = torch.where(std > 0, std, torch.ones_like(std))
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple((a - mean) / std if i == at else a for i, a in enumerate(args))
+
+    handle = scene.model.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+
+
+def _array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 1
+
+
+@contextlib.contextmanager
+def undropped(scene: Scene) -> Iterator[None]:
+    """No dropout acts: neither modules nor functional calls."""
+    originals = {
+        name: getattr(functional, name) for name in vars(functional) if name.endswith("dropout")
+    }
+    modules = [m for m in scene.model.modules() if isinstance(m, _DropoutNd)]
+    rates = [m.p for m in modules]
+
+    def same(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return input
+
+    try:
+        for module in modules:
+            module.p = 0.0
+        for name in originals:
+            setattr(functional, name, same)
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(functional, name, original)
+        for module, rate in zip(modules, rates, strict=True):
+            module.p = rate
+
+
+@contextlib.contextmanager
+def rectified(scene: Scene) -> Iterator[None]:
+    """A ReLU stands behind every linear layer or convolution but the one that ran last."""
+    layers = [m for m in scene.model.modules() if isinstance(m, WEIGHTED)]
+    order: list[nn.Module] = []
+    handles = [m.register_forward_hook(lambda m, a, o: order.append(m)) for m in layers]
+    try:
+        with torch.no_grad():
+            scene.output(scene.steps[0])
+    finally:
+        for handle in handles:
+            handle.remove()
+    hidden = [m for m in layers if m in order and m is not order[-1]]
+    handles = [m.register_forward_hook(lambda m, a, o: functional.relu(o)) for m in hidden]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def unbatched(scene: Scene) -> Iterator[None]:
+    """Batch norms normalise each sample over its own channels instead (one group)."""
+    found = [m for m in scene.model.modules() if isinstance(m, _BatchNorm)]
+    if not found:
+        raise ValueError("the model has no batch norm")
+
+    def alone(module: Any, args: tuple[Any, ...], _: Any) -> torch.Tensor:
+        return functional.group_norm(args[0], 1, module.weight, module.bias, module.eps)
+
+    handles = [m.register_forward_hook(alone) for m in found]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def exchanged(given: Any, rows: torch.Tensor) -> Any:
+    """The same batch with its samples in another order or choice."""
+    count = int(rows.numel())
+    return with_tensors(given, lambda t: t[rows] if t.dim() and t.shape[0] == count else t)

@@ -1,0 +1,259 @@
+"""What the model predicts, against a constant, against itself, and against other samples."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from sounding.capture.nested import with_tensors
+from sounding.measure.intervene.changes import exchanged
+from sounding.measure.intervene.scene import Scene, Step
+
+BATCHES = 16  # of the stored ones that are looked at
+SHOWN = 16  # classes up to which each has its recall
+SHAPES = {
+    "softmax": lambda c, d: torch.softmax(c, d),
+    "log_softmax": lambda c, d: torch.log_softmax(c, d),
+    "sigmoid": lambda c, d: torch.sigmoid(c),
+    "logsigmoid": lambda c, d: torch.nn.functional.logsigmoid(c),
+    "tanh": lambda c, d: torch.tanh(c),
+    "relu": lambda c, d: torch.relu(c),
+    "softplus": lambda c, d: torch.nn.functional.softplus(c),
+    "exp": lambda c, d: torch.exp(c),
+}
+
+
+def constant(scene: Scene) -> dict[str, float]:
+    """The loss of the best constant prediction, beside the model's first and last.
+
+    The constant (one number an output unit, before the output's own softmax, sigmoid or the like)
+    is fitted through the user's own loss on the stored batches, by L-BFGS.
+    """
+    steps = _some(scene)
+    fitted = _fitted(scene, steps)
+    with torch.no_grad():
+        now = np.array([float(scene.loss(step)) for step in steps])
+    values = {
+        "constant_loss": float(np.mean(fitted)),
+        "constant_error": _error(fitted),
+        "now_loss": float(now.mean()),
+        "now_error": _error(now),
+        "batches": float(len(steps)),
+    }
+    gaps = fitted - now
+    values["learned"] = float(gaps.mean() / _error(gaps)) if _error(gaps) > 0 else math.nan
+    values["start_loss"] = math.nan
+    if scene.begin is not None:
+        with scene.begun_again(), torch.no_grad():
+            values["start_loss"] = float(np.mean([float(scene.loss(step)) for step in steps]))
+    return values
+
+
+def _fitted(scene: Scene, steps: list[Step]) -> np.ndarray:
+    outputs = []
+    with torch.no_grad():
+        outputs = [scene.output(step) for step in steps]
+    shape, along, operation = _form(scene, scene.tensor(outputs[0]))
+    free = torch.zeros(shape, dtype=torch.float32, requires_grad=True)
+
+    def losses() -> list[torch.Tensor]:
+        value = SHAPES[operation](free, along) if operation in SHAPES else free
+        return [
+            step.tape.replay(step.given, _filled(output, value))
+            for step, output in zip(steps, outputs, strict=True)
+        ]
+
+    optimiser = torch.optim.LBFGS([free], lr=1.0, max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        total = torch.stack([loss.reshape(()) for loss in losses()]).mean()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimiser.step(closure)
+    found = np.array([float(loss.detach()) for loss in losses()])
+    if not np.isfinite(found).all() or free.detach().abs().max() > 1e4 * (1 + _size(steps)):
+        raise ValueError("the loss of a constant prediction has no minimum")
+    return found
+
+
+def _form(scene: Scene, output: torch.Tensor) -> tuple[list[int], int, str]:
+    """Shape of the constant, the dimension of its units, and what stands behind it."""
+    call = scene.call
+    labels = call is not None and call.function in ("cross_entropy", "nll_loss")
+    along = 1 if labels and output.dim() > 1 else output.dim() - 1
+    shape = [1] * output.dim()
+    if output.dim() > 1:
+        shape[along] = output.shape[along]
+    same = call is not None and call.output.shape == tuple(output.shape)
+    return shape, along, call.operation if call is not None and same else ""
+
+
+def _filled(output: Any, value: torch.Tensor) -> Any:
+    done = False
+
+    def fill(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal done
+        if done or not tensor.is_floating_point() or not tensor.dim():
+            return tensor
+        done = True
+        return value.to(tensor.dtype).expand(tensor.shape)
+
+    return with_tensors(output, fill)
+
+
+def _size(steps: list[Step]) -> float:
+    found = [float(t.abs().max()) for s in steps for t in s.tape.constants if t.numel()]
+    return max(found, default=1.0)
+
+
+def repeat(scene: Scene) -> dict[str, float]:
+    """Two passes in evaluation mode, and five in training mode, on the same batches."""
+    steps = _some(scene)
+    mode = [(m, m.training) for m in scene.model.modules()]
+    with torch.no_grad():
+        scene.model.train()
+        trained = np.array([[float(scene.loss(s)) for s in steps] for _ in range(5)])
+        scene.model.eval()
+        first, second = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
+        evaluated = np.array([float(scene.loss(s)) for s in steps])
+    for module, training in mode:
+        module.training = training
+    spread = float(first.std())
+    difference = float((first - second).pow(2).mean().sqrt())
+    gaps = trained.mean(0) - evaluated
+    return {
+        "difference": difference / spread if spread > 0 else float(difference > 0),
+        "eval_loss": float(evaluated.mean()),
+        "train_loss": float(trained.mean()),
+        "train_error": _error(trained.mean(0)),
+        "gap": float(gaps.mean()),
+        "gap_error": _error(gaps),
+    }
+
+
+def mixing(scene: Scene) -> dict[str, float]:
+    """How much the first half's outputs change when the rest of the batch is another one."""
+    step = scene.steps[0]
+    rows = step.rows
+    if rows < 4:
+        raise ValueError(f"a batch of {rows} cannot be exchanged in part")
+    half = rows // 2
+    other = torch.arange(rows)
+    other[half:] = other[half:].roll(1) if len(scene.steps) < 2 else other[half:]
+    changed = _half_exchanged(scene, half)
+    values = {}
+    mode = [(m, m.training) for m in scene.model.modules()]
+    for name in ("eval", "train"):
+        scene.model.train(name == "train")
+        with torch.no_grad():
+            torch.manual_seed(0)
+            before = scene.tensor(scene.output(step))[:half]
+            torch.manual_seed(0)
+            after = scene.tensor(scene.model(*changed[0], **changed[1]))[:half]
+        spread = float(before.std())
+        change = float((before - after).pow(2).mean().sqrt())
+        values[name] = change / spread if spread > 0 else float(change > 0)
+    for module, training in mode:
+        module.training = training
+    return values
+
+
+def _half_exchanged(scene: Scene, half: int) -> Any:
+    """The first batch, with the samples behind `half` taken from its first half."""
+    rows = scene.steps[0].rows
+    choice = torch.cat([torch.arange(half), torch.arange(rows - half) % half])
+    return exchanged(scene.steps[0].given, choice)
+
+
+def blank(scene: Scene) -> dict[str, float]:
+    """How much an output changes when its input is exchanged for another sample's."""
+    step = scene.steps[0]
+    if step.rows < 2:
+        raise ValueError("a batch of one sample has no other")
+    args, kwargs = exchanged(step.given, torch.arange(step.rows).roll(1))
+    mode = [(m, m.training) for m in scene.model.modules()]
+    scene.model.eval()
+    with torch.no_grad():
+        before = scene.tensor(scene.output(step))
+        after = scene.tensor(scene.model(*args, **kwargs))
+    for module, training in mode:
+        module.training = training
+    size = float(before.pow(2).mean().sqrt())
+    return {"change": float((before - after).pow(2).mean().sqrt()) / size if size > 0 else 0.0}
+
+
+def classes(scene: Scene) -> dict[str, float]:
+    """Recall of every class on the stored batches; labels of classes only.
+
+    Raises:
+        ValueError: If the targets are no labels.
+    """
+    call = scene.call
+    if call is None or call.counts is None or call.target is None:
+        raise ValueError("the targets are no labels of classes")
+    shape = call.target.shape[1:]
+    right: dict[int, list[bool]] = {}
+    mode = [(m, m.training) for m in scene.model.modules()]
+    scene.model.eval()
+    with torch.no_grad():
+        for step in scene.steps:
+            target = target_of(step, shape, call.target.kind)
+            output = scene.tensor(scene.output(step))
+            if target is None:
+                continue
+            middle = 0.5 if call.function == "binary_cross_entropy" else 0.0
+            binary = call.classes == 1
+            guess = (output > middle).long() if binary else output.argmax(1)
+            for label, hit in zip(
+                target.long().flatten().tolist(), (guess == target).flatten().tolist(), strict=True
+            ):
+                right.setdefault(label, []).append(hit)
+    for module, training in mode:
+        module.training = training
+    if len(right) < 2:
+        raise ValueError("fewer than two classes are among the stored labels")
+    count = sum(map(len, right.values()))
+    rare = min(right, key=lambda label: len(right[label]))
+    often = max(right, key=lambda label: len(right[label]))
+    values = {
+        "classes": float(len(right)),
+        "minority_share": len(right[rare]) / count,
+        "minority_count": float(len(right[rare])),
+        "minority_recall": float(np.mean(right[rare])),
+        "majority_share": len(right[often]) / count,
+        "majority_recall": float(np.mean(right[often])),
+    }
+    if len(right) <= SHOWN:
+        values |= {f"recall_{label}": float(np.mean(hits)) for label, hits in right.items()}
+    return values
+
+
+def target_of(step: Step, shape: tuple[int, ...], kind: str) -> torch.Tensor | None:
+    """The stored target: the constant of the loss's form."""
+    for tensor in step.tape.constants:
+        fits = tensor.dim() and tensor.shape[1:] == shape and tensor.shape[0] == step.rows
+        if fits and tensor.is_floating_point() == (kind == "float"):
+            return tensor
+    return None
+
+
+def _flat(scene: Scene, step: Step) -> torch.Tensor:
+    return scene.tensor(scene.output(step)).float().flatten()
+
+
+def _some(scene: Scene) -> list[Step]:
+    chosen = scene.steps[:: max(1, len(scene.steps) // BATCHES)][:BATCHES]
+    if not chosen:
+        raise ValueError("no batch of the training was kept")
+    return chosen
+
+
+def _error(values: np.ndarray) -> float:
+    """Standard error of the mean; 0 for a single value, which is then the whole."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0

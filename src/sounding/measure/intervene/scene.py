@@ -1,0 +1,132 @@
+"""A training that can be asked again: its model, its first batches, its loss, its state."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sounding.capture.keep import given_back
+from sounding.capture.nested import tensors
+from sounding.capture.tape import Tape
+from sounding.measure.course import Course
+from sounding.measure.loss_call import LossCall
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """One call of the model in training, and the way from its output to the loss."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tape: Tape
+
+    @property
+    def given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the model is given, as the tape knows it."""
+        return self.args, self.kwargs
+
+    @property
+    def rows(self) -> int:
+        """Samples in the batch."""
+        first = next((t for t in tensors(self.given) if t.dim()), None)
+        return 0 if first is None else first.shape[0]
+
+
+class Snapshot:
+    """The tensors of a model and the state of its optimiser at one moment."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer | None) -> None:
+        held = [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
+        own = [*model.parameters(), *model.buffers(), *held]
+        self._tensors = [(t, t.detach().clone()) for t in dict.fromkeys(own)]
+        self._optimizer = optimizer
+        self._settings: list[dict[str, Any]] = []
+        self._state: dict[Any, Any] = {}
+        if optimizer is not None:
+            self._settings = [_settings(group) for group in optimizer.param_groups]
+            self._state = copy.deepcopy({id(p): s for p, s in optimizer.state.items()})
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put everything back, in place."""
+        for tensor, saved in self._tensors:
+            if tensor.shape == saved.shape:
+                tensor.copy_(saved)
+            else:
+                tensor.data = saved.clone()
+        if self._optimizer is None:
+            return
+        for group, settings in zip(self._optimizer.param_groups, self._settings, strict=False):
+            group.update(settings)
+        state = self._optimizer.state
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        state.clear()
+        for p in parameters:
+            if id(p) in self._state:
+                state[p] = copy.deepcopy(self._state[id(p)])
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: copy.copy(value) for key, value in group.items() if key != "params"}
+
+
+@dataclasses.dataclass(eq=False)
+class Scene:
+    """What interventions work on; whatever they change is given back."""
+
+    model: nn.Module
+    optimizer: Optimizer | None
+    steps: list[Step]  # the first calls in training, in order
+    begin: Snapshot | None  # as the training began; None: too large to keep
+    course: Course
+    call: LossCall | None
+    several: bool = False  # other optimisers step in between
+
+    def output(self, step: Step) -> Any:
+        """The model's output for a stored batch."""
+        return self.model(*step.args, **step.kwargs)
+
+    def loss(self, step: Step) -> torch.Tensor:
+        """The user's own loss of a stored batch, with its graph."""
+        return step.tape.replay(step.given, self.output(step))
+
+    def tensor(self, output: Any) -> torch.Tensor:
+        """The first floating point tensor of an output.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        for tensor in tensors(output):
+            if tensor.is_floating_point() and tensor.dim():
+                return tensor
+        raise ValueError("the model's output holds no floating point tensor")
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Inside, weights and optimiser may be changed; they are put back at the end."""
+        end = Snapshot(self.model, self.optimizer)
+        with given_back(self.model):
+            try:
+                yield
+            finally:
+                end.restore()
+
+    @contextlib.contextmanager
+    def begun_again(self) -> Iterator[None]:
+        """Inside, the training is as it began.
+
+        Raises:
+            ValueError: If that was not kept.
+        """
+        if self.begin is None:
+            raise ValueError("the weights that the training began with were too large to keep")
+        with self.kept():
+            self.begin.restore()
+            yield

@@ -1,0 +1,52 @@
+"""How the user's loop treats the model and its optimiser: exact facts, no thresholds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from sounding.result import Result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Group(Result):
+    """One parameter group of the optimiser."""
+
+    parameters: tuple[str, ...]  # by the model's names; '' for a tensor that it does not have
+    settings: dict[str, float]  # 'lr', 'momentum', 'weight_decay', 'beta1', 'beta2', 'eps', ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluations(Result):
+    """Calls of the model without gradients. Letters: F features of the input (at most 4,096)."""
+
+    count: int
+    training: int  # of them in training mode
+    low: np.ndarray | None  # (F,) smallest input seen in training, None for inputs of indices
+    high: np.ndarray | None  # (F,)
+    outside: float  # share of the evaluated inputs' entries outside of [low, high]
+    expected: float  # the same share if both came from one distribution: 2 / (rows + 1)
+    mean: tuple[float, float] = (np.nan, np.nan)  # of the inputs: training, evaluation
+    std: tuple[float, float] = (np.nan, np.nan)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Loop(Result):
+    """What is held, moved, forgotten, and how the model is called."""
+
+    groups: tuple[Group, ...]
+    decoupled: bool  # weight decay acts on the weights themselves (AdamW), not on the gradient
+    foreign: int  # tensors in the optimiser that no examined model has
+    missing: tuple[str, ...]  # trainable, with a gradient, in no optimiser
+    cut: tuple[str, ...]  # trainable, held, used in the forward pass, and never given a gradient
+    idle: tuple[str, ...]  # trainable, held, and never used in the forward pass
+    frozen: tuple[str, ...]  # of the model, that do not require a gradient
+    unmoved: tuple[str, ...]  # held and given a gradient, but the same after the step
+    unregistered: tuple[str, ...]  # calls with weights that want a gradient and are no parameters
+    fresh: bool  # those weights are new ones in every forward pass
+    cut_source: str  # line of the module whose parameters are cut, '' where there is none
+    evaluations: Evaluations
+    modes: tuple[str, ...]  # modules that act otherwise in training, 'drop (Dropout, p=0.5)'
+    training: bool  # whether the model is in training mode as it is trained
+    scaled: float  # of a gradient scaler; 1 without

@@ -1,0 +1,121 @@
+"""From a watched training to its checkup: every reading judged, suspicions decided by tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from sounding.checkup import Checkup, judged
+from sounding.measure.intervene import Interventions
+from sounding.measure.loop import Evaluations
+from sounding.measure.readings import Readings
+from sounding.measure.test import Test
+from sounding.result import Series
+from sounding.rules import RULES, Finding, Outcome, Rule
+from sounding.rules.ranking import rank
+from sounding.train import Progress, silent
+from sounding.watch.observer import Observer
+from sounding.watch.record import Evaluated, Record
+
+ROUNDS = 4  # a test may raise a suspicion that asks for another
+SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
+
+
+def diagnose(
+    observer: Observer,
+    subject: str,
+    *,
+    rules: tuple[Rule, ...] = RULES,
+    tests: bool = True,
+    progress: Progress = silent,
+) -> Checkup | None:
+    """The checkup of what `observer` saw: of its trainings the first one with a problem.
+
+    Without a problem the first one with a finding, else the last; None where no pass was examined.
+    With `tests` the suspicions are decided by interventions; they run on the model as it is now,
+    and give everything back.
+    """
+    exams = []
+    for record in observer.records.values():
+        seen = observer.evaluated.get(id(record.model), Evaluated())
+        if record.readings:
+            exams.append(_examined(record, seen, subject, rules, tests, progress))
+    for wanted in (lambda e: e.problems, lambda e: e.findings):
+        if found := next((exam for exam in exams if wanted(exam)), None):
+            return found
+    return exams[-1] if exams else None
+
+
+def _examined(
+    record: Record,
+    seen: Evaluated,
+    subject: str,
+    rules: tuple[Rule, ...],
+    tests: bool,
+    progress: Progress,
+) -> Checkup:
+    start = time.perf_counter()
+    taken = _completed(record, seen.result(record.steps))
+    made: dict[str, Test] = {}
+    interventions = Interventions(record.scene()) if tests else None
+    for _ in range(ROUNDS):
+        exams = [_judged(dataclasses.replace(t, tests=made), rules, subject) for t in taken]
+        asked = dict.fromkeys(o.test for e in exams for o in e.outcomes if o.test)
+        asked = [name for name in asked if name not in made]
+        if interventions is None or not asked:
+            break
+        for at, name in enumerate(asked):
+            progress(f"testing: {name}", at, len(asked))
+            if time.perf_counter() - start > SECONDS:
+                reason = f"the tests before it took {SECONDS:.0f} s"
+                made[name] = Test(name=name, values={}, failed=reason)
+            else:
+                made[name] = interventions.make(name)
+    return _merged(exams, time.perf_counter() - start)
+
+
+def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
+    """The record's readings with what is known at the end."""
+    course = record.course()
+    loop = record.facts.loop(record.model, record.optimizer, evaluations)
+    steps = np.arange(course.steps)
+    history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
+    return [
+        dataclasses.replace(reading, course=course, loop=loop, history=history)
+        for reading in record.readings
+    ]
+
+
+def _judged(taken: Readings, rules: tuple[Rule, ...], subject: str) -> Checkup:
+    return judged(taken, rules=rules, subject=subject)
+
+
+def _merged(exams: list[Checkup], seconds: float) -> Checkup:
+    """One checkup: every finding once, from the first reading in which it is worst."""
+    found: dict[str, Finding] = {}
+    outcomes: dict[str, Outcome] = {}
+    for exam in exams:
+        for finding in exam.findings:
+            known = found.get(finding.code)
+            if known is None or (known.severity, finding.severity) == ("caution", "problem"):
+                found[finding.code] = dataclasses.replace(finding, because="")
+        for outcome in exam.outcomes:
+            known = outcomes.get(outcome.code)
+            if known is None or _weight(outcome) > _weight(known):
+                outcomes[outcome.code] = outcome
+    main = next((e for e in exams if e.problems), None)
+    main = main or next((e for e in exams if e.findings), exams[-1])
+    return dataclasses.replace(
+        main,
+        findings=rank(list(found.values())),
+        outcomes=tuple(sorted(outcomes.values(), key=lambda o: o.code)),
+        seconds=seconds,
+    )
+
+
+def _weight(outcome: Outcome) -> int:
+    """The outcome that speaks for several readings: the worst, and what was refuted by a reason."""
+    order = ("not applicable", "ignored", "skipped", "passed", "untested", "caution", "problem")
+    return 2 * order.index(outcome.outcome) + bool(outcome.reason)

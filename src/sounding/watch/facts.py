@@ -1,0 +1,143 @@
+"""What is known of how a loop treats the parameters: who holds, uses, moves and forgets them."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+
+from sounding.capture.recorder import Recorder
+from sounding.capture.sources import source_of
+from sounding.measure.loop import Evaluations, Group, Loop
+
+SCALED = 128.0  # a loss multiplied by a power of two from here on was scaled for half precision
+
+
+@dataclasses.dataclass
+class Facts:
+    """Collected over the steps that are looked at; `names` are those of the models' parameters."""
+
+    names: dict[int, str] = dataclasses.field(default_factory=dict)
+    trainable: set[str] = dataclasses.field(default_factory=set)
+    used: set[str] = dataclasses.field(default_factory=set)
+    reached: set[str] = dataclasses.field(default_factory=set)  # were given a gradient
+    missing: set[str] = dataclasses.field(default_factory=set)
+    still: dict[str, bool] = dataclasses.field(default_factory=dict)  # did not move, at any step
+    strangers: dict[str, set[int]] = dataclasses.field(default_factory=dict)
+    looks: int = 0
+    scaled: float = 1.0
+    _before: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def meet(self, model: nn.Module, prefix: str = "") -> None:
+        """`model` belongs to this training."""
+        for name, p in model.named_parameters():
+            self.names[id(p)] = f"{prefix}{name}"
+            if p.requires_grad:
+                self.trainable.add(f"{prefix}{name}")
+
+    def look(self, recorder: Recorder, model: nn.Module, held: set[int]) -> None:
+        """Gradients are ready; `held` are the parameters of all optimisers."""
+        self.looks += 1
+        self.used |= recorder.origins.used
+        for name, identity in recorder.strangers.items():
+            if identity not in held and identity not in self.names:
+                self.strangers.setdefault(name, set()).add(identity)
+        compared = recorder.compared
+        if compared is not None and math.isfinite(compared.factor):
+            factor = compared.factor
+            if factor >= SCALED and math.log2(factor).is_integer():
+                self.scaled = factor
+        for p in model.parameters():
+            name = self.names.get(id(p))
+            if name is None or p.grad is None:
+                continue
+            self.reached.add(name)
+            if id(p) not in held and p.requires_grad:
+                self.missing.add(name)
+            self._remember(name, p)
+
+    def _remember(self, name: str, p: torch.Tensor) -> None:
+        """The entry with the largest gradient: it must move first."""
+        gradient = p.grad
+        if gradient is None or gradient.is_sparse or not gradient.numel():
+            return
+        at = int(gradient.abs().flatten().argmax())
+        if bool(gradient.flatten()[at] != 0):
+            self._before[name] = (p, at, p.detach().flatten()[at].clone())
+
+    def moved(self) -> None:
+        """The step has been made: who moved?"""
+        for name, (p, at, value) in self._before.items():
+            same = bool(p.detach().flatten()[at] == value)
+            self.still[name] = self.still.get(name, True) and same
+        self._before.clear()
+
+    def loop(
+        self, model: nn.Module, optimizer: Optimizer | None, evaluations: Evaluations
+    ) -> Loop:
+        """All of it, as a result."""
+        groups = [] if optimizer is None else optimizer.param_groups
+        own = {self.names.get(id(p), "") for group in groups for p in group["params"]}
+        foreign = sum(id(p) not in self.names for group in groups for p in group["params"])
+        cut = sorted(self.trainable & own & self.used - self.reached)
+        unmoved = sorted(n for n, same in self.still.items() if same and n in own)
+        ids = list(self.strangers.values())
+        first = cut[0].rpartition(".")[0] if cut else ""
+        return Loop(
+            groups=tuple(self._group(group) for group in groups),
+            decoupled=_decoupled(optimizer),
+            foreign=foreign,
+            missing=tuple(sorted(self.missing)),
+            cut=tuple(cut),
+            idle=tuple(sorted(self.trainable & own - self.used - self.reached)),
+            frozen=tuple(n for n, p in model.named_parameters() if not p.requires_grad),
+            unmoved=tuple(unmoved),
+            unregistered=tuple(sorted(self.strangers)),
+            fresh=any(len(seen) > 1 for seen in ids),
+            cut_source=source_of(model, first) if cut else "",
+            evaluations=evaluations,
+            modes=modes(model),
+            training=model.training,
+            scaled=self.scaled,
+        )
+
+    def _group(self, group: dict[str, Any]) -> Group:
+        settings = {}
+        for key, value in group.items():
+            if key == "betas":
+                settings["beta1"], settings["beta2"] = map(float, value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                settings[key] = float(value)
+        names = tuple(self.names.get(id(p), "") for p in group["params"])
+        return Group(parameters=names, settings=settings)
+
+
+def modes(model: nn.Module) -> tuple[str, ...]:
+    """The modules that act otherwise in training than in evaluation."""
+    found = []
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            found.append(f"{name} ({kind}, p={module.p:g})")
+        elif isinstance(module, _BatchNorm) and module.track_running_stats:
+            found.append(f"{name} ({kind})")
+        elif getattr(module, "dropout", None).__class__ is float and module.dropout > 0:
+            found.append(f"{name} ({kind}, dropout={module.dropout:g})")
+    return tuple(found)
+
+
+def _decoupled(optimizer: Optimizer | None) -> bool:
+    if optimizer is None:
+        return False
+    flagged = any(group.get("decoupled_weight_decay") for group in optimizer.param_groups)
+    names = collections.Counter(c.__name__ for c in type(optimizer).__mro__)
+    return flagged or bool(names["AdamW"]) or type(optimizer).__name__ in ("Lion", "Muon")

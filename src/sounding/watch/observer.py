@@ -1,0 +1,269 @@
+"""Examine a training from inside its process, for as little time as it is allowed to take."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sounding.capture.compiled import is_compiled
+from sounding.capture.passes import finish
+from sounding.capture.recorder import FAILURES, Recorder
+from sounding.capture.tape import Tape
+from sounding.capture.training import Listener, Training
+from sounding.measure.examination import readings
+from sounding.result import Series
+from sounding.watch.record import Evaluated, Now, Record
+
+ALWAYS = 500  # steps whose gradients are measured in any case
+LISTENED = 256  # evaluations that are looked at
+
+
+class Observer(Listener):
+    """Records every step, keeps the first calls, examines the first step and then one in a while.
+
+    A step is examined again only when all that examining has cost so far, measured as time above
+    the median plain step, is under `budget` of the time since the start. It never raises into the
+    training: its own failures are counted, and after three it takes its hooks off and says so.
+    """
+
+    def __init__(self, *, budget: float = 0.03, keep: bool = True) -> None:
+        self.training = Training(self)
+        self.budget = budget
+        self.keep = keep
+        self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
+        self.evaluated: dict[int, Evaluated] = {}  # by model
+        self.losses: list[torch.Tensor | float] = []  # one a step, of any optimiser
+        self.failures: list[str] = []
+        self.examined: list[int] = []
+        self._now = Now()
+        self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
+        self._recorder: Recorder | None = None
+        self._model: nn.Module | None = None  # last called in training
+        self._due = True  # the next step may be examined
+        self._looked = False  # this one was
+        self._spent = 0.0
+        self._start = self._last = time.perf_counter()
+        self._plain: list[float] = []  # durations of the last steps that were not examined
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps seen so far."""
+        return len(self.losses)
+
+    @contextlib.contextmanager
+    def watching(self):
+        """Install everything around the script; nothing is left behind at the end."""
+        with self.training:
+            self.training.arm()
+            yield self
+
+    # -- events -----------------------------------------------------------------------------
+
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
+        """Watch the first training call of this step; the later ones are not mixed in."""
+        return self._try(self._called, model)
+
+    def output(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
+        """Keep the call, with a tape for the loss that follows, while there is room."""
+        return self._try(self._kept, model, given, output)
+
+    def evaluation(self, model: nn.Module, args: Any) -> None:
+        """A call without gradients."""
+        self._try(self._evaluated, model, args)
+
+    def loss(self, value: torch.Tensor) -> None:
+        """Keep the number; no waiting for a device here."""
+        self._try(self._backward, value)
+
+    def clipped(self, norm: torch.Tensor | None, bound: float) -> None:
+        """The loop clips its gradients."""
+        self._now.clipped_from = math.nan if norm is None else norm
+        self._now.bound = bound
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """The gradients of this step are complete: read them, if the step is examined."""
+        self._try(self._read, optimizer)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Close the step, and decide whether the next one is examined."""
+        self._try(self._read, optimizer)  # a closure's forward and backward ran inside the step
+        self._try(self._close, optimizer)
+
+    # -- a call -----------------------------------------------------------------------------
+
+    def _called(self, model: nn.Module) -> Recorder | None:
+        root = unwrapped(self.training.root(model))
+        if not self.losses:  # what came before the first forward pass was no step
+            self._start = self._last = min(self._last, time.perf_counter())
+        holders = [o for o in self.training.optimizers if holds(o, root)]
+        if not holders and self._model is not None and self._model is not root:
+            return None  # nobody trains it, and another model is
+        self._model = root
+        whole = not is_compiled(model)  # hooks on every call would be compiled too
+        self.training.hears_evaluations &= whole
+        for optimizer in holders or [None]:
+            if id(optimizer) not in self.records and id(optimizer) not in self._waiting:
+                self._waiting[id(optimizer)] = Record(root, optimizer, keep=self.keep and whole)
+        if self._recorder is not None and self._recorder.model is root:
+            return None
+        if not self._due and not self._is_new(root):
+            return None
+        self._recorder = Recorder(root)
+        return self._recorder
+
+    def _is_new(self, root: nn.Module) -> bool:
+        """Whether some training of this model has not been examined yet."""
+        every = (*self.records.values(), *self._waiting.values())
+        return any(r.model is root and not r.readings for r in every)
+
+    def _kept(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
+        first = next((t for t in given[0] if isinstance(t, torch.Tensor) and t.dim()), None)
+        self._now.samples = self._now.samples or (0 if first is None else first.shape[0])
+        root = unwrapped(self.training.root(model))
+        every = (*self._waiting.values(), *self.records.values())
+        record = next((r for r in every if r.model is root and r.open), None)
+        if record is None or model is not root:
+            return None
+        step, tape = record.keep(given, output)
+        self._now.kept.append(step)
+        return tape
+
+    def _evaluated(self, model: nn.Module, args: Any) -> None:
+        root = unwrapped(self.training.root(model))
+        seen = self.evaluated.setdefault(id(root), Evaluated())
+        seen.call(model, args)
+        if seen.count >= LISTENED:
+            self.training.hears_evaluations = False
+
+    def _backward(self, value: torch.Tensor) -> None:
+        now = self._now
+        if not now.losses and self._model is not None and self._measures:
+            left = [p.grad for p in self._model.parameters() if p.grad is not None]
+            now.carried = _norm(left) if left else 0.0
+        now.losses.append(value.detach().clone())
+
+    # -- a step -----------------------------------------------------------------------------
+
+    @property
+    def _measures(self) -> bool:
+        """Whether there is time for the norms of this step."""
+        allowed = self.budget * (time.perf_counter() - self._start)
+        return self.steps < ALWAYS or self._spent < allowed
+
+    def _record(self, optimizer: Optimizer) -> Record | None:
+        """The record of the optimiser that steps; a stale one gets that of the unheld model."""
+        key = id(optimizer)
+        if key in self._waiting:
+            self.records[key] = self._waiting.pop(key)
+            others = [r for r in self.records.values() if r is not self.records[key]]
+            for other in others:
+                if other.model is not self.records[key].model and other.count < 3:
+                    other.several = self.records[key].several = True
+        if key not in self.records and id(None) in self._waiting:
+            self.records[key] = record = self._waiting.pop(id(None))
+            record.optimizer = optimizer
+        return self.records.get(key)
+
+    def _read(self, optimizer: Optimizer) -> None:
+        recorder, record = self._recorder, self._record(optimizer)
+        if recorder is None or not recorder.nodes or not self._now.losses or record is None:
+            return
+        if record.model is not recorder.model:
+            return
+        if all(p.grad is None for p in recorder.model.parameters()):
+            return
+        self._recorder = None
+        record.facts.look(recorder, recorder.model, self._held())
+        recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
+        taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
+        record.keep_reading(taken)
+        self.examined.append(self.steps)
+        self._looked = True
+
+    def _close(self, optimizer: Optimizer) -> None:
+        record = self._record(optimizer)
+        began = time.perf_counter()
+        if record is not None:
+            record.facts.moved()
+            held = [p.grad for g in optimizer.param_groups for p in g["params"]]
+            norm = _norm([g for g in held if g is not None]) if self._measures else math.nan
+            record.step(self._now, norm)
+        if self._now.losses:
+            window = torch.stack([w.reshape(()).float() for w in self._now.losses])
+            self.losses.append(window.mean())
+        self._now = Now()
+        self._timed(began)
+
+    def _timed(self, began: float) -> None:
+        now = time.perf_counter()
+        if self._looked:
+            plain = float(np.median(self._plain)) if self._plain else 0.0
+            self._spent += max(now - self._last - plain, 0.0)
+        else:
+            self._spent += now - began
+            self._plain = [*self._plain[-31:], now - self._last]
+        self._looked, self._last = False, now
+        self._due = self._spent < self.budget * (now - self._start)
+        keeps = any(r.open for r in self.records.values())
+        if len(self.failures) < FAILURES and (keeps or self._due):
+            self.training.arm()
+        elif self._recorder is None:
+            self.training.disarm()
+
+    def _held(self) -> set[int]:
+        every = self.training.optimizers
+        return {id(p) for o in every for g in o.param_groups for p in g["params"]}
+
+    def _try(self, function: Any, *args: Any) -> Any:
+        if len(self.failures) >= FAILURES:
+            return None
+        try:
+            return function(*args)
+        except Exception as error:  # an observer never kills a training
+            self.failures.append(f"{type(error).__name__}: {error}")
+            self._recorder = None
+            self.training.disarm()
+            return None
+
+    # -- afterwards -------------------------------------------------------------------------
+
+    def history(self) -> Series | None:
+        """The training loss of every step so far."""
+        if not self.losses:
+            return None
+        values = np.array([float(value) for value in self.losses])
+        return Series(
+            quantity="training loss", unit="", steps=np.arange(len(values)), values=values
+        )
+
+    def overhead(self) -> float:
+        """Fraction of the time since the start that examining took."""
+        return self._spent / max(self._last - self._start, 1e-9)
+
+
+def holds(optimizer: Optimizer, model: nn.Module) -> bool:
+    """Whether the optimiser has a parameter of the model."""
+    own = {id(p) for p in model.parameters()}
+    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The user's own model inside the wrappers of torch.compile and of data parallelism."""
+    inner = getattr(model, "_orig_mod", None)
+    if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
+        inner = getattr(model, "module", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
+    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    if not dense:
+        return 0.0
+    return torch.stack(torch._foreach_norm(dense)).float().norm()

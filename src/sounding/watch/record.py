@@ -1,0 +1,171 @@
+"""All that is kept of the training of one optimiser."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sounding.capture.nested import tensors, with_tensors
+from sounding.capture.tape import Tape
+from sounding.measure.course import Course
+from sounding.measure.intervene import Scene, Snapshot, Step
+from sounding.measure.loop import Evaluations
+from sounding.measure.readings import Readings
+from sounding.watch.facts import Facts
+
+STEPS = 64  # calls that are kept, to be made again
+BYTES = 64 * 2**20  # that their tensors may fill
+WEIGHTS = 512 * 2**20  # bytes of weights up to which their first values are kept
+READINGS = 8  # kept besides the first one; the older of them are thinned out
+EVALUATED = 8  # inputs of evaluations that are kept
+
+
+@dataclasses.dataclass
+class Now:
+    """What happened since the last step."""
+
+    losses: list[torch.Tensor] = dataclasses.field(default_factory=list)
+    carried: Any = math.nan
+    clipped_from: Any = math.nan
+    bound: float = math.nan
+    samples: int = 0
+    kept: list[Step] = dataclasses.field(default_factory=list)
+
+
+class Record:
+    """One optimiser, the model that it trains, and their history."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer | None, *, keep: bool = True
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.facts = Facts()
+        self.facts.meet(model)
+        self.readings: list[Readings] = []
+        self.examined: list[int] = []
+        self.steps: list[Step] = []
+        keep = keep and _bytes(model) <= WEIGHTS
+        self.begin = Snapshot(model, optimizer) if keep else None
+        self.several = False
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    @property
+    def count(self) -> int:
+        """Optimiser steps so far."""
+        return len(self._rows)
+
+    @property
+    def open(self) -> bool:
+        """Whether more calls are kept."""
+        return self.begin is not None and len(self.steps) < STEPS and self._bytes < BYTES
+
+    def keep(self, given: Any, output: Any) -> tuple[Step, Tape]:
+        """A call of the model, with a tape for what follows; its tensors are copied."""
+        tape = Tape(given, output)
+        args, kwargs = with_tensors(given, lambda t: t.detach().clone())
+        self._bytes += sum(t.numel() * t.element_size() for t in tensors((args, kwargs)))
+        return Step(args, kwargs, tape), tape
+
+    def step(self, now: Now, norm: Any) -> None:
+        """One step has been made."""
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        self._rows.append(
+            {
+                "loss": torch.stack([v.reshape(()).float() for v in now.losses]).mean()
+                if now.losses
+                else math.nan,
+                "gradient_norm": norm,
+                "lr": groups[0].get("lr", math.nan) if groups else math.nan,
+                "backwards": len(now.losses),
+                "carried": now.carried,
+                "clipped_from": now.clipped_from,
+                "bound": now.bound,
+                "samples": now.samples,
+            }
+        )
+        self.steps += now.kept[: STEPS - len(self.steps)]
+
+    def keep_reading(self, taken: Readings) -> None:
+        """The first stays, the rest is thinned evenly."""
+        self.examined.append(self.count)
+        self.readings.append(taken)
+        if len(self.readings) > READINGS + 1:
+            self.readings = [self.readings[0], *self.readings[2::2]]
+
+    def losses(self) -> list[Any]:
+        """The loss of every step, still on the device."""
+        return [row["loss"] for row in self._rows]
+
+    def course(self) -> Course:
+        """The series, as numbers on the CPU."""
+        names = [field.name for field in dataclasses.fields(Course)]
+        return Course(**{n: np.array([float(row[n]) for row in self._rows]) for n in names})
+
+    def scene(self) -> Scene:
+        """What interventions work on."""
+        calls = [r.loss_call for r in self.readings if r.loss_call is not None]
+        return Scene(
+            model=self.model,
+            optimizer=self.optimizer,
+            steps=self.steps,
+            begin=self.begin,
+            course=self.course(),
+            call=calls[0] if calls else None,
+            several=self.several,
+        )
+
+
+class Evaluated:
+    """The calls of one model without gradients."""
+
+    def __init__(self) -> None:
+        self.count = self.training = 0
+        self._inputs: list[torch.Tensor] = []
+
+    def call(self, model: nn.Module, args: Any) -> None:
+        """One more of them."""
+        self.count += 1
+        self.training += model.training
+        first = next((t for t in tensors(args) if t.is_floating_point() and t.dim() > 1), None)
+        if first is not None and len(self._inputs) < EVALUATED and first.numel() < 2**22:
+            self._inputs.append(first.detach().clone())
+
+    def result(self, steps: list[Step]) -> Evaluations:
+        """Beside the inputs of training, feature by feature."""
+        trained = [
+            t
+            for s in steps
+            for t in tensors(s.args)[:1]
+            if t.is_floating_point() and t.dim() > 1
+        ]
+        shapes = {t.shape[1:] for t in (*trained, *self._inputs)}
+        bare = Evaluations(
+            count=self.count, training=self.training, low=None, high=None,
+            outside=math.nan, expected=math.nan,
+        )  # fmt: skip
+        if not trained or not self._inputs or len(shapes) != 1:
+            return bare
+        rows, seen = (torch.cat(part).flatten(1).float() for part in (trained, self._inputs))
+        low, high = rows.min(0).values, rows.max(0).values
+        kept = slice(0, 4096)
+        return dataclasses.replace(
+            bare,
+            low=low[kept].cpu().numpy(),
+            high=high[kept].cpu().numpy(),
+            outside=float(((seen < low) | (seen > high)).double().mean()),
+            expected=2 / (len(rows) + 1),
+            mean=(float(rows.mean()), float(seen.mean())),
+            std=(float(rows.std()), float(seen.std())),
+        )
+
+
+def _bytes(model: nn.Module) -> int:
+    held = (*model.parameters(), *model.buffers())
+    return sum(t.numel() * t.element_size() for t in held)
