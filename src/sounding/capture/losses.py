@@ -56,14 +56,16 @@ def comparison(
         pair = argument("input", 0, None, args, kwargs), argument("target", 1, None, args, kwargs)
     else:
         pair = (args[0] if args else None), next((a for a in reversed(args[1:]) if _array(a)), None)
-    if not (_array(pair[0]) and _array(pair[1])):
-        return None
-    makers = [derived(tensor) for tensor in pair]
-    if makers[0] is None:
-        pair, makers = pair[::-1], makers[::-1]
-    if makers[0] is None or (makers[1] is not None and not known) or pair[0].dim() == 0:
-        return None
     output, target = pair
+    if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor):
+        return None
+    if not (_array(output) and _array(target)):
+        return None
+    makers = [derived(output), derived(target)]
+    if makers[0] is None:
+        output, target, makers = target, output, makers[::-1]
+    if makers[0] is None or (makers[1] is not None and not known):
+        return None
     reduction = str(kwargs.get("reduction", "mean")) if known else "none"
     return Comparison(
         function=name if known else "",

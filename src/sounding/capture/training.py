@@ -175,9 +175,11 @@ class Training:
             if self._evaluated is None:
                 self._evaluated = module
                 self._ask(self.listener.evaluation, module, args)
-            return
-        if not self._armed:
-            return
+        elif self._armed:
+            self._begin(module, args)
+
+    def _begin(self, module: nn.Module, args: Any) -> None:
+        """The outermost call of a model in training."""
         if self._recorder is not None:  # a second call before backward is no part of the first
             self._recorder.finish()
             self._recorder = None

@@ -13,6 +13,7 @@ from sounding.result import Result
 
 BETWEEN = {"sigmoid": (0, 1), "softmax": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1)}
 ABOVE_ZERO = {"relu", "relu6", "softplus", "exp", "square", "abs"}
+MANY, FEATURES = 4096, 64  # rows, and entries of each, that are looked at for copies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +48,8 @@ class LossCall(Result):
     operation: str  # that made the output: 'softmax', 'sigmoid', 'relu', 'linear', ...
     dimension: int | None  # along which a softmax runs, counted from 0; None for the others
     classes: int  # K
-    row_sums: float  # largest |sum over the classes - 1|; nan where an output is negative
+    # largest |sum over the classes - 1|, of exp(output) where none is positive; nan: both signs
+    row_sums: float
     column_sums: float  # the same over the samples
     one_hot: bool  # each row of the target is zeros and a single 1
     counts: np.ndarray | None  # (K,) labels in the batch, for labels of classes
@@ -57,6 +59,9 @@ class LossCall(Result):
     unreachable: float  # share of the targets outside of what `operation` can put out
     silent: np.ndarray | None = None  # (K,) outputs that are the same for every sample
     source: str = ""  # 'train.py:18': the line that calls it
+    beyond: float = np.nan  # mean square of how far targets lie outside of it, over their variance
+    reduced: bool = True  # torch itself makes one number of it; False: the user's code does
+    copies: int = 1  # times that each sample occurs, where all occur equally often
 
 
 def loss_call(compared: Comparison | None, nodes: list[Node]) -> LossCall | None:
@@ -85,6 +90,9 @@ def loss_call(compared: Comparison | None, nodes: list[Node]) -> LossCall | None
         unreachable=np.nan if labels else _unreachable(maker.operation, target),
         silent=_silent(output, along),
         source=compared.source,
+        beyond=np.nan if labels else _beyond(maker.operation, target),
+        reduced=bool(compared.function) and compared.reduction != "none",
+        copies=_copies(output, target),
     )
 
 
@@ -102,7 +110,9 @@ def values(tensor: torch.Tensor) -> Values:
 
 
 def _sums(output: torch.Tensor, along: int) -> float:
-    if float(output.min()) < 0:
+    if float(output.max()) <= 0:
+        output = output.exp()
+    elif float(output.min()) < 0:
         return float("nan")
     return float((output.sum(along) - 1).abs().max())
 
@@ -127,11 +137,37 @@ def _counts(target: torch.Tensor | None, classes: int, *, labels: bool) -> np.nd
     return None
 
 
-def _unreachable(operation: str, target: torch.Tensor | None) -> float:
-    if target is None:
-        return float("nan")
+def _outside(operation: str, target: torch.Tensor) -> torch.Tensor:
+    """How far each target lies outside of what the operation can put out."""
     low, high = BETWEEN.get(operation, (0 if operation in ABOVE_ZERO else -np.inf, np.inf))
-    return float(((target < low) | (target > high)).double().mean())
+    target = target.double()
+    return (low - target).clamp_min(0) + (target - high).clamp_min(0)
+
+
+def _unreachable(operation: str, target: torch.Tensor | None) -> float:
+    return np.nan if target is None else float((_outside(operation, target) > 0).double().mean())
+
+
+def _beyond(operation: str, target: torch.Tensor | None) -> float:
+    if target is None:
+        return np.nan
+    square = float(_outside(operation, target).square().mean())
+    variance = float(target.double().var(correction=0))
+    return square / variance if variance > 0 else np.inf if square > 0 else 0.0
+
+
+def _copies(output: torch.Tensor, target: torch.Tensor | None) -> int:
+    """How often each pair of output and target occurs; 1 where outputs are too alike to tell."""
+    if target is None or output.dim() < 2 or target.shape[:1] != output.shape[:1]:
+        return 1
+    rows = output.detach().flatten(1)[:MANY]
+    rows = rows[:, :: max(1, rows.shape[1] // FEATURES)]
+    labels = target[:MANY].flatten(1) if target.dim() > 1 else target[:MANY, None]
+    labels = labels[:, :: max(1, labels.shape[1] // FEATURES)].to(rows)
+    if len(rows.unique(dim=0)) <= len(labels.unique(dim=0)):
+        return 1
+    times = torch.cat([rows, labels], 1).unique(dim=0, return_counts=True)[1]
+    return int(times[0]) if bool((times == times[0]).all()) else 1
 
 
 def _silent(output: torch.Tensor, along: int) -> np.ndarray | None:

@@ -59,6 +59,7 @@ def _examined(
     start = time.perf_counter()
     taken = _completed(record, seen.result(record.steps))
     made: dict[str, Test] = {}
+    exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
         exams = [_judged(dataclasses.replace(t, tests=made), rules, subject) for t in taken]

@@ -81,9 +81,7 @@ class Facts:
             self.still[name] = self.still.get(name, True) and same
         self._before.clear()
 
-    def loop(
-        self, model: nn.Module, optimizer: Optimizer | None, evaluations: Evaluations
-    ) -> Loop:
+    def loop(self, model: nn.Module, optimizer: Optimizer | None, evaluations: Evaluations) -> Loop:
         """All of it, as a result."""
         groups = [] if optimizer is None else optimizer.param_groups
         own = {self.names.get(id(p), "") for group in groups for p in group["params"]}
@@ -130,8 +128,8 @@ def modes(model: nn.Module) -> tuple[str, ...]:
             found.append(f"{name} ({kind}, p={module.p:g})")
         elif isinstance(module, _BatchNorm) and module.track_running_stats:
             found.append(f"{name} ({kind})")
-        elif getattr(module, "dropout", None).__class__ is float and module.dropout > 0:
-            found.append(f"{name} ({kind}, dropout={module.dropout:g})")
+        elif isinstance(rate := getattr(module, "dropout", None), float) and rate > 0:
+            found.append(f"{name} ({kind}, dropout={rate:g})")
     return tuple(found)
 
 

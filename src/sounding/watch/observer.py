@@ -266,4 +266,4 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
     dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
     if not dense:
         return 0.0
-    return torch.stack(torch._foreach_norm(dense)).float().norm()
+    return torch.nn.utils.get_total_norm(dense)

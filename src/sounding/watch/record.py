@@ -41,9 +41,7 @@ class Now:
 class Record:
     """One optimiser, the model that it trains, and their history."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: Optimizer | None, *, keep: bool = True
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer | None, *, keep: bool = True) -> None:
         self.model, self.optimizer = model, optimizer
         self.facts = Facts()
         self.facts.meet(model)
@@ -140,10 +138,7 @@ class Evaluated:
     def result(self, steps: list[Step]) -> Evaluations:
         """Beside the inputs of training, feature by feature."""
         trained = [
-            t
-            for s in steps
-            for t in tensors(s.args)[:1]
-            if t.is_floating_point() and t.dim() > 1
+            t for s in steps for t in tensors(s.args)[:1] if t.is_floating_point() and t.dim() > 1
         ]
         shapes = {t.shape[1:] for t in (*trained, *self._inputs)}
         bare = Evaluations(

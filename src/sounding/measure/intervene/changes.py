@@ -45,8 +45,6 @@ def standardised(scene: Scene) -> Iterator[None]:
         handle.remove()
 
 
-
-
 def _array(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 1
 
@@ -89,7 +87,8 @@ def rectified(scene: Scene) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     hidden = [m for m in layers if m in order and m is not order[-1]]
-    handles = [m.register_forward_hook(lambda m, a, o: functional.relu(o)) for m in hidden]
+    rectify: Any = lambda m, a, o: functional.relu(o)  # noqa: E731 - a hook
+    handles = [m.register_forward_hook(rectify) for m in hidden]
     try:
         yield
     finally:

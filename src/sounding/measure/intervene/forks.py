@@ -85,6 +85,7 @@ def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
     losses = np.full(steps, np.inf)
     norms: list[float] = []
     rates = [group["lr"] for group in optimizer.param_groups]
+    value = np.nan
     for step in range(steps):
         if not carried or arm.zero:
             optimizer.zero_grad()

@@ -57,7 +57,7 @@ def _fitted(scene: Scene, steps: list[Step]) -> np.ndarray:
     with torch.no_grad():
         outputs = [scene.output(step) for step in steps]
     shape, along, operation = _form(scene, scene.tensor(outputs[0]))
-    free = torch.zeros(shape, dtype=torch.float32, requires_grad=True)
+    free = torch.full(shape, 0.1, requires_grad=True)  # above 0, where a ReLU has a slope
 
     def losses() -> list[torch.Tensor]:
         value = SHAPES[operation](free, along) if operation in SHAPES else free

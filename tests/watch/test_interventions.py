@@ -1,0 +1,253 @@
+"""Interventions on a watched loop, beside the same thing done by hand or in closed form."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sounding.measure.intervene import TESTS, Interventions
+from sounding.watch.observer import Observer
+
+
+def data(n=512, classes=4, share=None):
+    generator = torch.Generator().manual_seed(1)
+    y = torch.randint(0, classes, (n,), generator=generator)
+    if share is not None:
+        y = (torch.rand(n, generator=generator) < share).long()
+    centres = 2 * torch.randn(classes, 8, generator=generator)
+    return centres[y] + torch.randn(n, 8, generator=generator), y
+
+
+def net(*, last=None, drop=0.0):
+    parts = [nn.Linear(8, 32), nn.ReLU(), nn.Dropout(drop), nn.Linear(32, 4)]
+    return nn.Sequential(*parts, *([last] if last else []))
+
+
+def train(model, optimizer, xy, *, loss=F.cross_entropy, steps=60, size=32, zero=True):
+    losses = []
+    for step in range(steps):
+        rows = torch.arange(step * size, (step + 1) * size) % len(xy[0])
+        if zero:
+            optimizer.zero_grad()
+        value = loss(model(xy[0][rows]), xy[1][rows])
+        value.backward()
+        optimizer.step()
+        losses.append(float(value.detach()))
+    return np.array(losses)
+
+
+def watched(make=net, *, xy=None, lr=0.1, optimizer=torch.optim.SGD, seed=0, **how):
+    xy = data() if xy is None else xy
+    torch.manual_seed(seed)
+    observer = Observer()
+    with observer.watching():
+        model = make()
+        losses = train(model, optimizer(model.parameters(), lr=lr), xy, **how)
+    assert not observer.failures
+    (record,) = observer.records.values()
+    return Interventions(record.scene()), record, losses
+
+
+def by_hand(*, lr, make=net, xy=None, optimizer=torch.optim.SGD, seed=0, **how):
+    torch.manual_seed(seed)
+    model = make()
+    return train(model, optimizer(model.parameters(), lr=lr), data() if xy is None else xy, **how)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize(("name", "factor"), [("slower", 0.1), ("faster", 10.0)])
+def test_a_fork_is_the_run_that_the_user_would_have_had(optimizer, name, factor):
+    interventions, _, losses = watched(optimizer=optimizer, lr=0.01)
+    fork = interventions.make(name)
+    np.testing.assert_allclose(fork.curves["as_is"], losses, rtol=1e-5)
+    other = by_hand(lr=0.01 * factor, optimizer=optimizer)
+    np.testing.assert_allclose(fork.curves["changed"], other, rtol=1e-4)
+    gap = losses[-15:] - other[-15:]
+    assert fork["difference"] == pytest.approx(gap.mean(), rel=1e-3)
+    assert fork["error"] == pytest.approx(gap.std(ddof=1) / math.sqrt(15), rel=1e-3)
+
+
+def test_missing_zero_grad_is_repeated_in_the_fork_and_cured_in_the_other_arm():
+    interventions, record, losses = watched(zero=False, lr=0.02)
+    fork = interventions.make("fresh_gradients")
+    np.testing.assert_allclose(fork.curves["as_is"], losses, rtol=1e-4)
+    np.testing.assert_allclose(fork.curves["changed"], by_hand(lr=0.02), rtol=1e-4)
+    assert (record.course().carried[1:] > 0).all()
+
+
+def test_a_run_that_explodes_is_infinitely_worse():
+    interventions, _, _ = watched(lr=30.0, loss=lambda o, y: F.mse_loss(o, F.one_hot(y, 4).float()))
+    assert interventions.make("much_slower")["difference"] == math.inf
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_everything_is_given_back(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(net(drop=0.3), nn.BatchNorm1d(4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    observer = Observer()
+    with observer.watching():
+        train(model, optimizer, data(), steps=20)
+    (record,) = observer.records.values()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    moments = [v["exp_avg_sq"].clone() for v in optimizer.state.values()]
+    grads = [p.grad for p in model.parameters()]
+    drawn = torch.get_rng_state()
+    test = Interventions(record.scene()).make(name)
+    assert not test.failed or name == "scaled_targets"
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
+    kept = [v["exp_avg_sq"] for v in optimizer.state.values()]
+    assert all(map(torch.equal, kept, moments))
+    assert optimizer.param_groups[0]["lr"] == 0.01
+    assert model.training
+    assert F.dropout.__module__ == "torch.nn.functional"
+
+
+# -- the best constant -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [None, nn.Sigmoid(), nn.ReLU()])
+def test_the_best_constant_of_the_squared_error_is_the_mean(last):
+    x = data()[0]
+    target = 0.2 + 0.6 * torch.rand(512, 4, generator=torch.Generator().manual_seed(2))
+    interventions, record, _ = watched(
+        lambda: net(last=last), xy=(x, target), loss=F.mse_loss, lr=0.01
+    )
+    kept = torch.cat([target[(s * 32 + torch.arange(32)) % 512] for s in range(0, 60, 3)][:16])
+    found = interventions.make("constant")
+    want = float(target.var(0, correction=0).mean())
+    assert found["constant_loss"] == pytest.approx(want, rel=0.05)
+    assert len(record.steps) == 60
+    assert len(kept) == 512
+
+
+def test_the_best_constant_of_cross_entropy_is_the_entropy_of_the_labels():
+    xy = data(share=0.1, classes=4)
+    interventions, _, losses = watched(xy=xy)
+    p = float(xy[1].float().mean())
+    entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    found = interventions.make("constant")
+    assert found["constant_loss"] == pytest.approx(entropy, rel=0.1)
+    assert found["start_loss"] == pytest.approx(losses[0], rel=0.1)
+    assert found["now_loss"] < 0.5 * entropy
+    assert found["learned"] > 3
+
+
+def test_a_loss_without_a_minimum_has_no_best_constant():
+    interventions, _, _ = watched(loss=lambda o, y: -F.cross_entropy(o, y), lr=0.01)
+    assert "no minimum" in interventions.make("constant").failed
+
+
+# -- what an output depends on ---------------------------------------------------------------------
+
+
+def test_batch_norm_mixes_samples_in_training_only():
+    make = lambda: nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))  # noqa: E731
+    mixing = watched(make)[0].make("mixing")
+    assert mixing["eval"] == 0
+    assert mixing["train"] > 0.01
+
+
+def test_a_softmax_over_the_batch_mixes_samples_always():
+    make = lambda: net(last=nn.LogSoftmax(0))  # noqa: E731
+    mixing = watched(make, loss=F.nll_loss)[0].make("mixing")
+    assert mixing["eval"] > 0.01
+
+
+def test_a_net_that_ignores_its_input_does_not_change():
+    def make():
+        model = net()
+        nn.init.zeros_(model[0].weight)
+        return model.requires_grad_(False) and model
+
+    def built():
+        model = net()
+        nn.init.zeros_(model[0].weight)
+        nn.init.zeros_(model[3].weight)
+        model[0].requires_grad_(False)
+        return model
+
+    assert watched(built)[0].make("blank")["change"] == 0
+    assert watched(net)[0].make("blank")["change"] > 0.5
+
+
+def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():
+    class Always(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5)
+
+    always = lambda: nn.Sequential(nn.Linear(8, 32), Always(), nn.Linear(32, 4))  # noqa: E731
+    assert watched(always)[0].make("repeat")["difference"] > 0.1
+    healthy = watched(lambda: net(drop=0.5))[0].make("repeat")
+    assert healthy["difference"] == 0
+    assert healthy["gap"] > 3 * healthy["gap_error"]
+
+
+def test_recall_of_a_class_that_is_never_predicted():
+    classes = watched(xy=data(share=0.03), lr=1e-4)[0].make("classes")
+    assert classes["minority_recall"] < 0.5
+    assert classes["minority_share"] == pytest.approx(0.03, abs=0.02)
+
+
+# -- labels, slopes, curvature ---------------------------------------------------------------------
+
+
+def test_labels_that_are_shuffled_carry_no_information():
+    x, y = data(n=4096)
+    true = watched(xy=(x, y), optimizer=torch.optim.Adam, lr=0.01)[0].make("labels")
+    assert true["z_fresh"] > 10
+    mixed = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(3))]
+    found = watched(xy=(x, mixed), optimizer=torch.optim.Adam, lr=0.01)[0].make("labels")
+    assert abs(found["z_fresh"]) < 3
+    assert found["z_fit"] > 3
+
+
+def test_a_small_step_lowers_the_loss_as_predicted():
+    found = watched(lr=0.01)[0].make("descent")
+    assert found["actual"] == pytest.approx(found["predicted"], rel=0.05)
+
+
+def test_the_noise_scale_is_that_of_the_batches_gradients():
+    interventions, record, _ = watched(lr=1e-6)
+    found = interventions.make("noise")
+    model, xy = record.model, data()
+    rows = [(s * 32 + torch.arange(32)) % 512 for s in range(16)]
+    parts = []
+    for row in rows:
+        grads = torch.autograd.grad(
+            F.cross_entropy(model(xy[0][row]), xy[1][row]), model.parameters()
+        )
+        parts.append(torch.cat([g.flatten() for g in grads]).double())
+    stack = torch.stack(parts)
+    assert found["variance"] == pytest.approx(float(stack.var(0).sum()), rel=1e-4)
+    want = float(stack.mean(0).pow(2).sum()) - float(stack.var(0).sum()) / 16
+    assert found["signal"] == pytest.approx(want, rel=1e-3)
+
+
+def test_stability_of_a_quadratic_is_known():
+    x = torch.randn(2048, 8, generator=torch.Generator().manual_seed(4))
+    y = x @ torch.ones(8, 1)
+    make = lambda: nn.Linear(8, 1, bias=False)  # noqa: E731
+    interventions, _, _ = watched(make, xy=(x, y), loss=F.mse_loss, lr=0.1)
+    rows = x[:256]
+    sharpness = float(torch.linalg.eigvalsh(2 * rows.T @ rows / len(rows))[-1])
+    found = interventions.make("stability")
+    assert found["start"] == pytest.approx(0.1 * sharpness / 2, rel=0.03)
+    assert found["end"] == pytest.approx(0.1 * sharpness / 2, rel=0.03)
+
+
+def test_a_saddle_has_negative_curvature():
+    interventions, record, _ = watched(lr=1e-8)
+    with torch.no_grad():
+        for p in record.model.parameters():
+            p.zero_()
+        record.model[0].weight.normal_(0, 1e-2)
+        record.model[3].weight.normal_(0, 1e-2)
+    found = interventions.make("saddle")
+    assert found["smallest"] < -3 * found["residual"]
+    assert found["largest"] > 0
