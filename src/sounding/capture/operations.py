@@ -169,6 +169,25 @@ def activation_arguments(name: str, args: Args, kwargs: Kwargs) -> dict[str, flo
     return {}
 
 
+def settings(name: str, args: Args, kwargs: Kwargs) -> dict[str, float]:
+    """The numbers that say what a softmax, dropout, batch norm or attention does."""
+    if name in ("softmax", "log_softmax"):
+        return {"dimension": softmax_dimension(args, kwargs)}
+    if name in DROPOUTS:
+        return {"p": _number("p", 1, 0.5, args, kwargs)}
+    if name == "scaled_dot_product_attention":
+        return {"p": _number("dropout_p", 4, 0.0, args, kwargs)}
+    if name == "batch_norm":
+        channels = args[0].shape[1] if args[0].dim() > 1 else 1
+        return {
+            "training": float(bool(argument("training", 5, False, args, kwargs))),
+            "tracked": float(argument("running_mean", 1, None, args, kwargs) is not None),
+            "momentum": _number("momentum", 6, 0.1, args, kwargs),
+            "samples": args[0].numel() / max(channels, 1),
+        }
+    return {}
+
+
 def softmax_dimension(args: Args, kwargs: Kwargs) -> float:
     """The dimension that a softmax runs along, from 0; torch chooses where none is given."""
     count = args[0].dim()

@@ -285,8 +285,8 @@ class Recorder:
             node.operation, node.preactivation = before.activation, before.preactivation
         elif node.operation == "mul":
             merge_gate(node, self.nodes)
-        elif node.operation in ("softmax", "log_softmax"):
-            node.arguments = {"dimension": operations.softmax_dimension(args, kwargs)}
+        else:
+            node.arguments = operations.settings(before.name, args, kwargs)
 
     def _guarded(self, function: Callable, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:

@@ -41,6 +41,9 @@ class Listener:
     What a listener raises reaches the training: one that only looks must guard itself.
     """
 
+    def made(self, optimizer: Optimizer) -> None:
+        """An optimiser is constructed."""
+
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """The outermost call of a model in training begins; a Recorder returned here watches it."""
 
@@ -94,7 +97,7 @@ class Training:
         stack = self._stack
         stack.enter_context(without_hook_warning())
         stack.enter_context(remembered())
-        stack.enter_context(_constructed(self.optimizers))
+        stack.enter_context(_constructed(self._new))
         before = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
         after = register_optimizer_step_post_hook(lambda o, a, k: self.listener.after_step(o))
         stack.callback(before.remove)
@@ -154,6 +157,10 @@ class Training:
                     return module
                 module = above
         return module
+
+    def _new(self, optimizer: Optimizer) -> None:
+        self.optimizers.add(optimizer)
+        self.listener.made(optimizer)
 
     # -- the hooks --------------------------------------------------------------------------
 
@@ -317,14 +324,14 @@ def forward_again(module: nn.Module, args: Any, kwargs: Any) -> Callable[[], Any
 
 
 @contextlib.contextmanager
-def _constructed(optimizers: weakref.WeakSet[Optimizer]) -> Iterator[None]:
-    """Optimisers made inside are remembered."""
+def _constructed(hear: Callable[[Optimizer], None]) -> Iterator[None]:
+    """Of every optimiser made inside is told."""
     original = Optimizer.__init__
 
     @functools.wraps(original)
     def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        optimizers.add(self)
+        hear(self)
 
     Optimizer.__init__ = init  # type: ignore[method-assign]
     try:

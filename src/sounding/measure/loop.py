@@ -29,6 +29,9 @@ class Evaluations(Result):
     expected: float  # the same share if both came from one distribution: 2 / (rows + 1)
     mean: tuple[float, float] = (np.nan, np.nan)  # of the inputs: training, evaluation
     std: tuple[float, float] = (np.nan, np.nan)
+    rows: int = 0  # evaluated samples that were looked at
+    blocks: int = 0  # uninterrupted by a step of the optimiser
+    again: int = 0  # of the calls, on inputs that their block has had already
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,3 +53,6 @@ class Loop(Result):
     modes: tuple[str, ...]  # modules that act otherwise in training, 'drop (Dropout, p=0.5)'
     training: bool  # whether the model is in training mode as it is trained
     scaled: float  # of a gradient scaler; 1 without
+    stale: int = 0  # of the foreign ones, those that never get a gradient
+    # largest |scale| of each normalisation's weight, as the training ended
+    scales: dict[str, float] = dataclasses.field(default_factory=dict)

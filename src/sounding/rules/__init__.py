@@ -1,12 +1,38 @@
 """The rules, in the order of their codes; a list that you can read is the registry."""
 
+from sounding.rules.accumulation import accumulated_gradients, undivided_accumulation
+from sounding.rules.batch_norm import (
+    batch_too_small,
+    frozen_norm_in_training_mode,
+    stale_statistics,
+)
+from sounding.rules.blocked import blocked_gradient
+from sounding.rules.clipping import clipping_sets_the_rate, gradient_spikes
+from sounding.rules.decay import weight_decay_too_strong
+from sounding.rules.dropout import dropout_always_on, dropout_too_strong
+from sounding.rules.evaluation import evaluated_in_training_mode, evaluation_inputs_differ
 from sounding.rules.finding import Finding, Outcome
 from sounding.rules.finite import nonfinite
+from sounding.rules.initial_output import initial_output, output_bias
 from sounding.rules.initialisation import (
     initialisation_mismatch,
     symmetric_units,
     zero_initialisation,
 )
+from sounding.rules.inputs import duplicated_samples, unscaled_inputs
+from sounding.rules.learning_rate import learning_rate_too_high, learning_rate_too_low
+from sounding.rules.linear_network import linear_network
+from sounding.rules.loss_input import (
+    constant_output,
+    missing_log,
+    sigmoid_before_bce_with_logits,
+    softmax_before_cross_entropy,
+    softmax_over_batch,
+)
+from sounding.rules.loss_output import ascent, broadcast_loss, wrong_loss_for_classes
+from sounding.rules.norm_scales import dead_scales
+from sounding.rules.output_range import output_range
+from sounding.rules.ownership import not_optimised, unregistered_parameters
 from sounding.rules.propagation import (
     exploding_gradient,
     exploding_signal,
@@ -14,6 +40,13 @@ from sounding.rules.propagation import (
     vanishing_signal,
 )
 from sounding.rules.rule import Rule, run
+from sounding.rules.schedule import schedule_ended_early
+from sounding.rules.targets import (
+    class_imbalance,
+    label_range,
+    uninformative_labels,
+    unscaled_targets,
+)
 from sounding.rules.units import dead_units, saturated_units
 
 RULES = (
@@ -24,9 +57,46 @@ RULES = (
     Rule("SD204", "saturated-units", saturated_units),
     Rule("SD205", "vanishing-signal", vanishing_signal),
     Rule("SD206", "exploding-signal", exploding_signal),
+    Rule("SD207", "blocked-gradient", blocked_gradient),
+    Rule("SD208", "not-optimised", not_optimised),
+    Rule("SD209", "unregistered-parameters", unregistered_parameters),
+    Rule("SD210", "accumulated-gradients", accumulated_gradients),
+    Rule("SD211", "undivided-accumulation", undivided_accumulation),
     Rule("SD301", "zero-initialisation", zero_initialisation),
     Rule("SD302", "symmetric-units", symmetric_units),
     Rule("SD303", "initialisation-mismatch", initialisation_mismatch),
+    Rule("SD304", "initial-output", initial_output),
+    Rule("SD305", "output-bias", output_bias),
+    Rule("SD401", "softmax-before-cross-entropy", softmax_before_cross_entropy),
+    Rule("SD402", "sigmoid-before-bce-with-logits", sigmoid_before_bce_with_logits),
+    Rule("SD403", "constant-output", constant_output),
+    Rule("SD404", "softmax-over-batch", softmax_over_batch),
+    Rule("SD405", "broadcast-loss", broadcast_loss),
+    Rule("SD406", "wrong-loss-for-classes", wrong_loss_for_classes),
+    Rule("SD407", "output-range", output_range),
+    Rule("SD408", "uninformative-labels", uninformative_labels),
+    Rule("SD409", "unscaled-inputs", unscaled_inputs),
+    Rule("SD410", "unscaled-targets", unscaled_targets),
+    Rule("SD411", "class-imbalance", class_imbalance),
+    Rule("SD412", "ascent", ascent),
+    Rule("SD413", "linear-network", linear_network),
+    Rule("SD414", "missing-log", missing_log),
+    Rule("SD415", "label-range", label_range),
+    Rule("SD416", "duplicated-samples", duplicated_samples),
+    Rule("SD501", "learning-rate-too-high", learning_rate_too_high),
+    Rule("SD502", "learning-rate-too-low", learning_rate_too_low),
+    Rule("SD503", "schedule-ended-early", schedule_ended_early),
+    Rule("SD504", "weight-decay-too-strong", weight_decay_too_strong),
+    Rule("SD506", "gradient-spikes", gradient_spikes),
+    Rule("SD507", "clipping-sets-the-rate", clipping_sets_the_rate),
+    Rule("SD601", "batch-too-small-for-batch-norm", batch_too_small),
+    Rule("SD602", "evaluated-in-training-mode", evaluated_in_training_mode),
+    Rule("SD603", "dropout-too-strong", dropout_too_strong),
+    Rule("SD604", "functional-dropout-always-on", dropout_always_on),
+    Rule("SD605", "stale-statistics", stale_statistics),
+    Rule("SD606", "dead-scales", dead_scales),
+    Rule("SD607", "evaluation-inputs-differ", evaluation_inputs_differ),
+    Rule("SD608", "frozen-batch-norm-in-training-mode", frozen_norm_in_training_mode),
 )
 
 __all__ = ["RULES", "Finding", "Outcome", "Rule", "run"]

@@ -19,7 +19,7 @@ from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
 from sounding.watch.record import Evaluated, Record
 
-ROUNDS = 4  # a test may raise a suspicion that asks for another
+ROUNDS = 8  # a test may raise a suspicion that asks for another
 SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
 
 

@@ -17,6 +17,7 @@ from sounding.capture.recorder import Recorder
 from sounding.capture.sources import source_of
 from sounding.measure.loop import Evaluations, Group, Loop
 
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm2d)
 SCALED = 128.0  # a loss multiplied by a power of two from here on was scaled for half precision
 
 
@@ -33,6 +34,7 @@ class Facts:
     strangers: dict[str, set[int]] = dataclasses.field(default_factory=dict)
     looks: int = 0
     scaled: float = 1.0
+    stale: int = 0
     _before: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = dataclasses.field(
         default_factory=dict
     )
@@ -44,9 +46,13 @@ class Facts:
             if p.requires_grad:
                 self.trainable.add(f"{prefix}{name}")
 
-    def look(self, recorder: Recorder, model: nn.Module, held: set[int]) -> None:
+    def look(
+        self, recorder: Recorder, model: nn.Module, optimizer: Optimizer, held: set[int]
+    ) -> None:
         """Gradients are ready; `held` are the parameters of all optimisers."""
         self.looks += 1
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        self.stale = sum(id(p) not in self.names and p.grad is None for p in own)
         self.used |= recorder.origins.used
         for name, identity in recorder.strangers.items():
             if identity not in held and identity not in self.names:
@@ -106,6 +112,8 @@ class Facts:
             modes=modes(model),
             training=model.training,
             scaled=self.scaled,
+            stale=self.stale,
+            scales=_scales(model),
         )
 
     def _group(self, group: dict[str, Any]) -> Group:
@@ -131,6 +139,15 @@ def modes(model: nn.Module) -> tuple[str, ...]:
         elif isinstance(rate := getattr(module, "dropout", None), float) and rate > 0:
             found.append(f"{name} ({kind}, dropout={rate:g})")
     return tuple(found)
+
+
+def _scales(model: nn.Module) -> dict[str, float]:
+    found = {}
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, NORMS) and isinstance(weight, torch.Tensor):
+            found[f"{name}.weight" if name else "weight"] = float(weight.detach().abs().max())
+    return found
 
 
 def _decoupled(optimizer: Optimizer | None) -> bool:

@@ -66,6 +66,11 @@ class Observer(Listener):
 
     # -- events -----------------------------------------------------------------------------
 
+    def made(self, optimizer: Optimizer) -> None:
+        """Another training begins."""
+        if len(self.failures) < FAILURES:
+            self.training.arm()
+
     def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
         """Watch the first training call of this step; the later ones are not mixed in."""
         return self._try(self._called, model)
@@ -138,24 +143,24 @@ class Observer(Listener):
     def _evaluated(self, model: nn.Module, args: Any) -> None:
         root = unwrapped(self.training.root(model))
         seen = self.evaluated.setdefault(id(root), Evaluated())
-        seen.call(model, args)
+        seen.call(model, args, self.steps)
         if seen.count >= LISTENED:
             self.training.hears_evaluations = False
 
     def _backward(self, value: torch.Tensor) -> None:
         now = self._now
-        if not now.losses and self._model is not None and self._measures:
+        latest = next(reversed(self.records.values()), None)
+        if not now.losses and self._model is not None and self._measures(latest):
             left = [p.grad for p in self._model.parameters() if p.grad is not None]
             now.carried = _norm(left) if left else 0.0
         now.losses.append(value.detach().clone())
 
     # -- a step -----------------------------------------------------------------------------
 
-    @property
-    def _measures(self) -> bool:
+    def _measures(self, record: Record | None) -> bool:
         """Whether there is time for the norms of this step."""
         allowed = self.budget * (time.perf_counter() - self._start)
-        return self.steps < ALWAYS or self._spent < allowed
+        return record is None or record.count < ALWAYS or self._spent < allowed
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
@@ -180,7 +185,7 @@ class Observer(Listener):
         if all(p.grad is None for p in recorder.model.parameters()):
             return
         self._recorder = None
-        record.facts.look(recorder, recorder.model, self._held())
+        record.facts.look(recorder, recorder.model, optimizer, self._held())
         recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
         taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
         record.keep_reading(taken)
@@ -193,7 +198,7 @@ class Observer(Listener):
         if record is not None:
             record.facts.moved()
             held = [p.grad for g in optimizer.param_groups for p in g["params"]]
-            norm = _norm([g for g in held if g is not None]) if self._measures else math.nan
+            norm = _norm([g for g in held if g is not None]) if self._measures(record) else math.nan
             record.step(self._now, norm)
         if self._now.losses:
             window = torch.stack([w.reshape(()).float() for w in self._now.losses])

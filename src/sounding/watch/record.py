@@ -124,13 +124,21 @@ class Evaluated:
     """The calls of one model without gradients."""
 
     def __init__(self) -> None:
-        self.count = self.training = 0
+        self.count = self.training = self.blocks = self.again = 0
         self._inputs: list[torch.Tensor] = []
+        self._step = -1
+        self._block: set[Any] = set()  # the inputs of this block, as good as told apart
 
-    def call(self, model: nn.Module, args: Any) -> None:
-        """One more of them."""
+    def call(self, model: nn.Module, args: Any, step: int) -> None:
+        """One more of them, after `step` steps of the training."""
         self.count += 1
         self.training += model.training
+        if step != self._step:
+            self._step, self._block = step, set()
+            self.blocks += 1
+        mark = tuple((t.shape, float(t.flatten()[:999].double().sum())) for t in tensors(args))
+        self.again += mark in self._block
+        self._block.add(mark)
         first = next((t for t in tensors(args) if t.is_floating_point() and t.dim() > 1), None)
         if first is not None and len(self._inputs) < EVALUATED and first.numel() < 2**22:
             self._inputs.append(first.detach().clone())
@@ -143,7 +151,8 @@ class Evaluated:
         shapes = {t.shape[1:] for t in (*trained, *self._inputs)}
         bare = Evaluations(
             count=self.count, training=self.training, low=None, high=None,
-            outside=math.nan, expected=math.nan,
+            outside=math.nan, expected=math.nan, rows=sum(map(len, self._inputs)),
+            blocks=self.blocks, again=self.again,
         )  # fmt: skip
         if not trained or not self._inputs or len(shapes) != 1:
             return bare

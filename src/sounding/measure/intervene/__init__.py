@@ -13,12 +13,21 @@ from collections.abc import Callable
 import numpy as np
 
 from sounding.measure.intervene import forks
-from sounding.measure.intervene.changes import rectified, standardised, unbatched, undropped
+from sounding.measure.intervene.changes import (
+    adopted,
+    rectified,
+    settled,
+    standardised,
+    unbatched,
+    undropped,
+)
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
 from sounding.measure.intervene.predictions import blank, classes, constant, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import descent, noise, saddle, stability
+from sounding.measure.intervene.statistics import recalibrated
+from sounding.measure.intervene.targets import scaled_targets
 from sounding.measure.test import Test
 
 LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
@@ -32,15 +41,20 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "saddle": saddle,
     "classes": classes,
     "labels": labels,
+    "recalibrated": recalibrated,
 }
 ARMS: dict[str, Arm] = {
     "slower": Arm(rate=0.1),
     "much_slower": Arm(rate=0.01),
+    "far_slower": Arm(rate=1e-4),
     "faster": Arm(rate=10.0),
     "much_faster": Arm(rate=100.0),
     "undecayed": Arm(decay=0.0),
     "clipped": Arm(clip=True),
     "standardised": Arm(change=standardised),
+    "scaled_targets": Arm(change=scaled_targets),
+    "adopted": Arm(change=adopted),
+    "settled": Arm(change=settled),
     "undropped": Arm(change=undropped),
     "rectified": Arm(change=rectified),
     "unbatched": Arm(change=unbatched),

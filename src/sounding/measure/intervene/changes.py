@@ -97,6 +97,45 @@ def rectified(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def adopted(scene: Scene) -> Iterator[None]:
+    """The trainable parameters that no group of the optimiser holds are in its first one.
+
+    Raises:
+        ValueError: If it holds them all.
+    """
+    optimizer = scene.optimizer
+    assert optimizer is not None
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [p for p in scene.model.parameters() if p.requires_grad and id(p) not in held]
+    if not missing:
+        raise ValueError("the optimiser holds every parameter")
+    first = optimizer.param_groups[0]
+    optimizer.add_param_group({**first, "params": missing})
+    try:
+        yield
+    finally:
+        optimizer.param_groups.pop()
+
+
+@contextlib.contextmanager
+def settled(scene: Scene) -> Iterator[None]:
+    """Batch norms whose weights are frozen act as in evaluation."""
+    found = [
+        m
+        for m in scene.model.modules()
+        if isinstance(m, _BatchNorm) and not any(p.requires_grad for p in m.parameters())
+    ]
+    modes = [m.training for m in found]
+    for module in found:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(found, modes, strict=True):
+            module.training = mode
+
+
+@contextlib.contextmanager
 def unbatched(scene: Scene) -> Iterator[None]:
     """Batch norms normalise each sample over its own channels instead (one group)."""
     found = [m for m in scene.model.modules() if isinstance(m, _BatchNorm)]

@@ -15,7 +15,8 @@ from torch import nn
 from sounding.measure.intervene.scene import Scene, Step
 
 LONGEST, SECONDS, LEAST = 200, 3.0, 8  # steps of an arm, seconds it may take, steps that tell
-Change = Callable[[Scene], AbstractContextManager[None]]
+REPEATS = 0.01  # of the loss: half precision and other summation orders stay below
+Change = Callable[[Scene], AbstractContextManager[float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +55,24 @@ def length(scene: Scene) -> int:
         start = time.perf_counter()
         scene.loss(scene.steps[0]).backward()
         once = (time.perf_counter() - start) * calls_a_step(scene)
+    _check_repeats(scene)
     count = min(most, int(SECONDS / max(once, 1e-6)))
     if count < LEAST:
         raise ValueError(f"{count} steps are too few to tell anything")
     return count
+
+
+def _check_repeats(scene: Scene) -> None:
+    """Whether the first step has the loss that it had; where nothing random is in between."""
+    losses = []
+    for seed in (0, 1):
+        with scene.begun_again(), torch.no_grad():
+            torch.manual_seed(seed)
+            losses.append(float(scene.loss(scene.steps[0])))
+    first = float(scene.course.loss[0])
+    alone = losses[0] == losses[1] and calls_a_step(scene) == 1
+    if alone and abs(losses[0] - first) > REPEATS * max(abs(first), abs(losses[0])):
+        raise ValueError("the training cannot be begun again: the model is another one now")
 
 
 def calls_a_step(scene: Scene) -> int:
@@ -70,10 +85,10 @@ def run(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
     """(steps,) losses of an arm; infinite from where they are no numbers."""
     scope = scene.kept() if arm.resume else scene.begun_again()
     change = arm.change(scene) if arm.change else contextlib.nullcontext()
-    with scope, change, torch.enable_grad():
+    with scope, change as factor, torch.enable_grad():
         _settle(scene, arm)
         torch.manual_seed(0)
-        return descend(scene, arm, steps)
+        return descend(scene, arm, steps) * (factor or 1.0)
 
 
 def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sounding.capture.nested import with_tensors
-from sounding.measure.intervene.changes import exchanged
+from sounding.measure.intervene.changes import exchanged, undropped
 from sounding.measure.intervene.scene import Scene, Step
 
 BATCHES = 16  # of the stored ones that are looked at
@@ -33,7 +33,7 @@ def constant(scene: Scene) -> dict[str, float]:
     is fitted through the user's own loss on the stored batches, by L-BFGS.
     """
     steps = _some(scene)
-    fitted = _fitted(scene, steps)
+    fitted = fitted_constant(scene, steps)
     with torch.no_grad():
         now = np.array([float(scene.loss(step)) for step in steps])
     values = {
@@ -52,7 +52,7 @@ def constant(scene: Scene) -> dict[str, float]:
     return values
 
 
-def _fitted(scene: Scene, steps: list[Step]) -> np.ndarray:
+def fitted_constant(scene: Scene, steps: list[Step]) -> np.ndarray:
     outputs = []
     with torch.no_grad():
         outputs = [scene.output(step) for step in steps]
@@ -62,7 +62,7 @@ def _fitted(scene: Scene, steps: list[Step]) -> np.ndarray:
     def losses() -> list[torch.Tensor]:
         value = SHAPES[operation](free, along) if operation in SHAPES else free
         return [
-            step.tape.replay(step.given, _filled(output, value))
+            step.tape.replay(step.given, _filled(output, value), exchanged=scene.exchanged)
             for step, output in zip(steps, outputs, strict=True)
         ]
 
@@ -122,6 +122,8 @@ def repeat(scene: Scene) -> dict[str, float]:
         scene.model.eval()
         first, second = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
         evaluated = np.array([float(scene.loss(s)) for s in steps])
+        with undropped(scene):
+            third, fourth = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
     for module, training in mode:
         module.training = training
     spread = float(first.std())
@@ -129,6 +131,7 @@ def repeat(scene: Scene) -> dict[str, float]:
     gaps = trained.mean(0) - evaluated
     return {
         "difference": difference / spread if spread > 0 else float(difference > 0),
+        "undropped": float((third - fourth).pow(2).mean().sqrt()),
         "eval_loss": float(evaluated.mean()),
         "train_loss": float(trained.mean()),
         "train_error": _error(trained.mean(0)),

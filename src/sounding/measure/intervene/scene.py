@@ -88,6 +88,7 @@ class Scene:
     course: Course
     call: LossCall | None
     several: bool = False  # other optimisers step in between
+    exchanged: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)  # for constants
 
     def output(self, step: Step) -> Any:
         """The model's output for a stored batch."""
@@ -95,7 +96,7 @@ class Scene:
 
     def loss(self, step: Step) -> torch.Tensor:
         """The user's own loss of a stored batch, with its graph."""
-        return step.tape.replay(step.given, self.output(step))
+        return step.tape.replay(step.given, self.output(step), exchanged=self.exchanged)
 
     def tensor(self, output: Any) -> torch.Tensor:
         """The first floating point tensor of an output.

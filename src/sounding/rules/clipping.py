@@ -1,0 +1,120 @@
+"""SD506, SD507: rare huge gradients, and clipping that does something else than it should."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sounding.measure.course import Course
+from sounding.measure.readings import Readings
+from sounding.remedies.remedy import Remedy
+from sounding.result import NotApplicable
+from sounding.rules.finding import Finding
+from sounding.rules.harm import explained, watched
+
+BEFORE = 8  # steps that show what is usual
+CHANCE = 0.01  # that a run of usual steps holds one as large
+
+
+def gradient_spikes(readings: Readings) -> Finding | str | None:
+    """SD506: a gradient far outside of what the steps before it show, and a loss that is ruined.
+
+    The norms of the steps before are summarised by median and median deviation of their logarithm;
+    were they lognormal, a run of S steps would hold one beyond sqrt(2 ln(S / 0.01)) deviations once
+    in a hundred runs. The gradient must jump within one step from the usual size to beyond that
+    (what an unstable learning rate does grows over several), and the median loss behind it must
+    stay above the one before, or be no number.
+    """
+    course = watched(readings)
+    at = _spike(course)
+    if at is None:
+        return None
+    norms = course.gradient_norm
+    usual = float(np.nanmedian(norms[:at]))
+    before, after = _around(course, at)
+    if np.isfinite(after) and after <= 2 * before:
+        return f"the gradient was {norms[at] / usual:.3g} times its median at step {at}, harmlessly"
+    bound = float(np.nanquantile(norms[:at], 0.9))
+    then = f"{after:.3g}" if math.isfinite(after) else "no number"
+    return Finding(
+        code="SD506",
+        name="gradient-spikes",
+        severity="problem",
+        message=(
+            f"at step {at} the gradient's norm is {norms[at]:.3g}, {norms[at] / usual:.3g} times "
+            f"the median of the steps before, and the loss behind it is {then} instead of "
+            f"{before:.3g}; clip it: clip_grad_norm_(model.parameters(), {bound:.2g}) between "
+            "backward and step"
+        ),
+        layers=(),
+        source="",
+        measured={"norm_over_median": float(norms[at] / usual), "loss_after": after},
+        expected={"norm_over_median": 1.0, "loss_after": before},
+        confidence="measured",
+        remedies=(Remedy(name="clip_norm", arguments={"bound": bound}, touches="recipe"),),
+    )
+
+
+def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
+    """SD507: gradients are clipped while they are scaled, and unscaled afterwards.
+
+    Exact: the norm that clipping leaves is its bound; at the step it is smaller by one and the same
+    factor every time, though nothing but the unscaling stands between.
+    """
+    course = watched(readings)
+    clipped = course.clipped_from > course.bound
+    known = clipped & np.isfinite(course.gradient_norm)
+    if not np.isfinite(course.bound).any():
+        raise NotApplicable("nothing is clipped by its norm")
+    if known.sum() < BEFORE or known.mean() < 0.5:
+        return None
+    factors = course.bound[known] / course.gradient_norm[known]
+    factor = float(np.median(factors))
+    if factor < 2 or np.ptp(np.log(factors)) > 0.01:
+        return None
+    constant = readings.test("constant")
+    if explained(constant) > 0.5:
+        return f"gradients are {factor:.3g} times smaller than their bound, but the run learns"
+    bound = float(np.median(course.bound[known]))
+    return Finding(
+        code="SD507",
+        name="clipping-sets-the-rate",
+        severity="problem",
+        message=(
+            f"gradients are clipped to {bound:.3g} before they are unscaled: at the step their "
+            f"norm is {bound / factor:.3g}, always {factor:.6g} times smaller, so nothing moves "
+            f"(loss {constant['start_loss']:.4g} -> {constant['now_loss']:.4g}); call "
+            "scaler.unscale_(optimizer) before clip_grad_norm_"
+        ),
+        layers=(),
+        source="",
+        measured={"norm_at_step": bound / factor, "clipped_share": float(known.mean())},
+        expected={"norm_at_step": bound},
+        confidence="exact",
+    )
+
+
+def _spike(course: Course) -> int | None:
+    """The first step whose gradient jumps out of the usual."""
+    norms = course.gradient_norm
+    limit = math.sqrt(2 * math.log(max(course.steps, 2) / CHANCE))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(norms)
+    for at in range(BEFORE, len(norms)):
+        past = logs[:at][np.isfinite(logs[:at])]
+        if len(past) < BEFORE or np.isnan(norms[at]) or not norms[at] > 0:
+            continue
+        middle = float(np.median(past))
+        width = max(1.4826 * float(np.median(np.abs(past - middle))), 0.1)
+        ordinary = abs(logs[at - 1] - middle) < limit * width
+        if ordinary and logs[at] - middle > max(limit * width, math.log(10)):
+            return at
+    return None
+
+
+def _around(course: Course, at: int) -> tuple[float, float]:
+    """Median loss before step `at` and behind it, to the end."""
+    behind = course.loss[at + 1 :]
+    after = float(np.median(behind)) if len(behind) and np.isfinite(behind).all() else math.inf
+    return float(np.median(course.loss[max(0, at - 50) : at])), after

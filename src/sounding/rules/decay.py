@@ -1,0 +1,44 @@
+"""SD504: weight decay that is stronger than the loss."""
+
+from __future__ import annotations
+
+from sounding.measure.readings import Readings
+from sounding.remedies.remedy import Remedy
+from sounding.result import NotApplicable
+from sounding.rules.finding import Finding
+from sounding.rules.harm import HALF, explained, relief, watched
+
+
+def weight_decay_too_strong(readings: Readings) -> Finding | str | None:
+    """SD504: the run learnt too little, and without weight decay it ends clearly lower."""
+    watched(readings)
+    loop = readings.loop
+    decays = [g.settings.get("weight_decay", 0.0) for g in loop.groups] if loop else []
+    if not any(decays):
+        raise NotApplicable("no parameter group has weight decay")
+    if explained(readings.test("constant")) >= HALF:
+        return None
+    found = relief(readings, "undecayed")
+    if not found.harmful:
+        return "without weight decay the loss does not end clearly lower"
+    decay = max(decays)
+    lr = float(readings.course.lr[0]) if readings.course is not None else float("nan")
+    return Finding(
+        code="SD504",
+        name="weight-decay-too-strong",
+        severity="problem",
+        message=(
+            f"weight decay {decay:.3g} at learning rate {lr:.3g} halves a weight that gets no "
+            f"gradient every {0.693 / (lr * decay):.0f} steps, which drowns the loss; without it "
+            f"{found.said}; take weight_decay=1e-4 or less"
+        ),
+        layers=(),
+        source="",
+        measured=found.measured | {"weight_decay": decay},
+        expected=found.expected | {"weight_decay": 1e-4},
+        confidence="measured",
+        remedies=(
+            Remedy(name="set_weight_decay", arguments={"value": 1e-4}, touches="recipe"),
+            Remedy(name="set_weight_decay", arguments={"value": 0.0}, touches="recipe"),
+        ),
+    )

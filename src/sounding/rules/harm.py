@@ -1,0 +1,100 @@
+"""What counts as harm: how little a run has learnt, or how much better it is with one change.
+
+The yardstick is the best constant prediction. What a net lowers its loss by below that, it has
+learnt from the inputs.
+
+HALF. A net that explains less than half of what the best constant leaves has more to learn than it
+has learnt; the same half divides learning from not learning in `depth.learned`. And a cause that
+accounts for more than half of what is left is the main cause, whatever the others are.
+
+QUARTER. Half of that half. A fork must win a quarter of the constant's loss, so no run that ended
+below a quarter of it can be accused by a fork: such a net has learnt, and that something else would
+have made it faster is no fault.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from sounding.measure.course import Course
+from sounding.measure.readings import Readings
+from sounding.measure.test import Test, Untested
+from sounding.result import NotApplicable
+
+HALF, QUARTER = 0.5, 0.25
+ERRORS = 3.0  # standard errors: one in 700 by chance, and a run has few tests
+
+
+class Relief(NamedTuple):
+    """What a fork came to."""
+
+    harmful: bool  # the run as it is does clearly worse
+    said: str  # 'the loss ends at 0.1 instead of 2.3 in 200 steps'
+    measured: dict[str, float]
+    expected: dict[str, float]
+
+
+def watched(readings: Readings) -> Course:
+    """The course of the training.
+
+    Raises:
+        NotApplicable: If none was watched.
+    """
+    if readings.course is None:
+        raise NotApplicable("no training was watched; `sounding run` watches one")
+    return readings.course
+
+
+def explained(constant: Test) -> float:
+    """The share of the best constant's loss that the net has done away with, of the test.
+
+    Minus infinity where the training diverged; nan where the loss has no floor at 0.
+    """
+    level, now = constant["constant_loss"], constant["now_loss"]
+    if not math.isfinite(now):
+        return -math.inf
+    return 1 - now / level if level > 0 and now >= 0 else math.nan
+
+
+def above(constant: Test) -> bool:
+    """Whether the net ended clearly above the best constant."""
+    error = math.hypot(constant["constant_error"], constant["now_error"])
+    return constant["now_loss"] - constant["constant_loss"] > ERRORS * error
+
+
+def relief(readings: Readings, name: str) -> Relief:
+    """Whether the fork `name` ends clearly lower, which the run as it is should have reached.
+
+    It must win QUARTER of what a constant leaves, HALF of what the run as it is has left, and more
+    than its own error, and come out below the constant. Below 0, where a loss may fall without end,
+    the changed run itself is the floor.
+
+    Raises:
+        Untested: If the fork, or the best constant, is still to be made.
+    """
+    constant = _level(readings)
+    fork = readings.test(name)
+    level = fork["start"] if constant is None else constant
+    changed, as_is = fork["changed"], fork["as_is"]
+    reached = as_is if math.isfinite(as_is) else level  # what diverges has learnt nothing
+    gain, floor = reached - changed, min(0.0, changed)
+    said = f"the loss ends at {changed:.3g} instead of {as_is:.3g} in {fork['steps']:.0f} steps"
+    harmful = (
+        math.isfinite(changed)
+        and changed < level
+        and gain > ERRORS * fork["error"]
+        and gain > max(QUARTER * (level - floor), HALF * (reached - floor) * math.isfinite(as_is))
+    )
+    expected = {"loss": changed}
+    return Relief(harmful, said, {"loss": as_is, "best_constant": level}, expected)
+
+
+def _level(readings: Readings) -> float | None:
+    """The best constant's loss; None where that cannot be had."""
+    try:
+        return readings.test("constant")["constant_loss"]
+    except Untested:
+        if "constant" not in readings.tests:
+            raise
+        return None
