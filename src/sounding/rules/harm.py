@@ -67,17 +67,21 @@ def relief(readings: Readings, name: str) -> Relief:
     """Whether the fork `name` ends clearly lower, which the run as it is should have reached.
 
     It must win QUARTER of what a constant leaves, HALF of what the run as it is has left, and more
-    than its own error, and come out below the constant. Below 0, where a loss may fall without end,
-    the changed run itself is the floor.
+    than its own error, and come out below the constant. A run that is longer than its fork, and got
+    over it in the end, is judged by that end. Below 0, where a loss may fall without end, the
+    changed run itself is the floor.
 
     Raises:
         Untested: If the fork, or the best constant, is still to be made.
     """
-    constant = _level(readings)
+    constant = _constant(readings)
     fork = readings.test(name)
-    level = fork["start"] if constant is None else constant
+    level, end = constant.get("constant_loss", fork["start"]), constant.get("now_loss", math.nan)
     changed, as_is = fork["changed"], fork["as_is"]
+    if not math.isfinite(as_is):
+        level = max(level, fork["start"])  # what diverges is beaten by what falls at all
     reached = as_is if math.isfinite(as_is) else level  # what diverges has learnt nothing
+    reached = min(reached, end) if math.isfinite(end) else reached
     gain, floor = reached - changed, min(0.0, changed)
     said = f"the loss ends at {changed:.3g} instead of {as_is:.3g} in {fork['steps']:.0f} steps"
     harmful = (
@@ -90,11 +94,11 @@ def relief(readings: Readings, name: str) -> Relief:
     return Relief(harmful, said, {"loss": as_is, "best_constant": level}, expected)
 
 
-def _level(readings: Readings) -> float | None:
-    """The best constant's loss; None where that cannot be had."""
+def _constant(readings: Readings) -> dict[str, float]:
+    """The values of the test 'constant'; none where it cannot be made."""
     try:
-        return readings.test("constant")["constant_loss"]
+        return readings.test("constant").values
     except Untested:
         if "constant" not in readings.tests:
             raise
-        return None
+        return {}

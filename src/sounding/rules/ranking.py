@@ -6,22 +6,48 @@ import dataclasses
 
 from sounding.rules.finding import Finding
 
-# Which finding explains which others, strongest cause first. A NaN hides everything else; zero or
+# Which finding explains which others, strongest cause first.
+#
+# A NaN hides everything else. A loss that is called wrongly, a graph that is cut and parameters
+# that nobody moves are exact contradictions: whatever the net then does not learn follows. Zero or
 # equal weights, and dead layers, stop signals exactly; a wrong scale makes products over layers
 # vanish or explode. In a random net one factor acts on the difference of two inputs and on the
 # gradient, so the two vanish together: the gradient is what training feels, and is named first. A
-# signal that explodes takes the gradient along.
+# signal that explodes takes the gradient along. Where another cause is known, that another learning
+# rate would help too is its effect.
+PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
+RATE = ("SD501", "SD502", "SD506")
+LEARNING = ("SD304", "SD305", "SD408", "SD411", *RATE)  # how a run that learns nothing may look
+CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
+LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
 CAUSES = {
-    "SD101": ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206", "SD301", "SD302", "SD303"),
-    "SD301": ("SD201", "SD203", "SD205", "SD302", "SD303"),
-    "SD302": ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206", "SD303"),
-    "SD203": ("SD201", "SD205", "SD303"),
-    "SD303": ("SD201", "SD202", "SD204", "SD205", "SD206"),
-    "SD204": ("SD201", "SD202", "SD205"),
-    "SD206": ("SD202",),
-    "SD201": ("SD205",),
+    "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
+    **{code: (*PASS, "SD303", *LEARNING, "SD504", "SD603") for code in CALL},
+    **{code: (*PASS, *LEARNING, "SD409", "SD410") for code in LOOP},
+    "SD416": LEARNING,
+    "SD503": LEARNING,
+    "SD504": (*PASS, *LEARNING, "SD606"),
+    "SD301": ("SD201", "SD203", "SD205", "SD302", "SD303", *LEARNING),
+    "SD302": (*PASS, "SD303", *LEARNING),
+    "SD409": (*PASS, *LEARNING, "SD410"),
+    "SD203": ("SD201", "SD205", "SD303", *LEARNING),
+    "SD303": ("SD201", "SD202", "SD204", "SD205", "SD206", *LEARNING),
+    "SD204": ("SD201", "SD202", "SD205", *LEARNING),
+    "SD206": ("SD202", *LEARNING),
+    "SD201": ("SD205", *LEARNING),
+    "SD205": LEARNING,
+    "SD202": LEARNING,
+    "SD410": LEARNING,
+    "SD413": LEARNING,
+    "SD606": LEARNING,
+    "SD603": LEARNING,
+    "SD601": (*LEARNING, "SD605"),
+    "SD304": RATE,
+    "SD305": ("SD411", *RATE),
+    "SD411": ("SD502",),
+    "SD506": ("SD501",),
 }
-ORDER = (*CAUSES, "SD205", "SD202")
+ORDER = tuple(CAUSES)
 
 
 def rank(findings: list[Finding]) -> tuple[Finding, ...]:

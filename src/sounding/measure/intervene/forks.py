@@ -52,9 +52,12 @@ def length(scene: Scene) -> int:
         raise ValueError("L-BFGS needs the user's own closure")
     most = min(scene.course.steps, LONGEST)
     with scene.kept():
-        start = time.perf_counter()
-        scene.loss(scene.steps[0]).backward()
-        once = (time.perf_counter() - start) * calls_a_step(scene)
+        times = []
+        for _ in range(3):  # the first one warms up
+            start = time.perf_counter()
+            scene.loss(scene.steps[0]).backward()
+            times.append(time.perf_counter() - start)
+        once = min(times) * calls_a_step(scene)
     _check_repeats(scene)
     count = min(most, int(SECONDS / max(once, 1e-6)))
     if count < LEAST:

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import torch
 
+from sounding.capture.nested import tensors
 from sounding.measure.intervene import forks
+from sounding.measure.intervene.changes import exchanged
 from sounding.measure.intervene.predictions import target_of
 from sounding.measure.intervene.scene import Scene, Step
 
@@ -42,35 +44,57 @@ def labels(scene: Scene) -> dict[str, float]:
         count = min(steps, EPOCHS * len(fitted))
         forks.descend(part, forks.AS_IT_IS, count)
         scene.model.eval()
-        z_fit, _ = _z(scene, fitted, shape, kind)
-        z_fresh, samples = _z(scene, fresh, shape, kind)
+        z_fit, _ = _z(scene, [(s, torch.arange(s.rows)) for s in fitted], shape, kind)
+        seen = {mark for step in fitted for mark in _marks(step)}
+        unseen = [(s, _rows(s, seen)) for s in fresh]
+        if not any(len(rows) > 1 for _, rows in unseen):
+            raise ValueError("every stored sample was among those that the net was fitted to")
+        z_fresh, samples = _z(scene, [u for u in unseen if len(u[1]) > 1], shape, kind)
     return {"z_fit": z_fit, "z_fresh": z_fresh, "n_fresh": float(samples)}
 
 
+def _marks(step: Step) -> list[bytes]:
+    """What tells each sample of a batch from the others: its input, to the bit."""
+    first = next(t for t in tensors(step.given) if t.dim())
+    flat = first.reshape(len(first), -1).contiguous().cpu()
+    return [row.numpy().tobytes() for row in flat.to(torch.float32).unbind()]
+
+
+def _rows(step: Step, seen: set[bytes]) -> torch.Tensor:
+    """The samples of a batch that the net was not fitted to."""
+    new = [row for row, mark in enumerate(_marks(step)) if mark not in seen]
+    return torch.tensor(new, dtype=torch.long)
+
+
 @torch.no_grad()
-def _z(scene: Scene, steps: list[Step], shape: tuple[int, ...], kind: str) -> tuple[float, int]:
-    """How much better the true targets do than permuted ones, and on how many samples."""
-    outputs, targets = [], []
-    for step in steps:
+def _z(
+    scene: Scene, chosen: list[tuple[Step, torch.Tensor]], shape: tuple[int, ...], kind: str
+) -> tuple[float, int]:
+    """How much better the true targets do than permuted ones, and on how many samples.
+
+    Of each batch the chosen rows only; they are repeated until the batch has its size again.
+    """
+    parts = []
+    for step, rows in chosen:
         target = target_of(step, shape, kind)
         if target is None:
             raise ValueError("the target of a stored batch was not found")
-        outputs.append(scene.output(step))
-        targets.append(target)
-    true = _mean(steps, outputs, targets, targets)
+        again = rows[torch.arange(step.rows) % len(rows)]
+        args, kwargs = exchanged(step.given, again)
+        parts.append((step, (args, kwargs), scene.model(*args, **kwargs), target, rows))
     generator = torch.Generator().manual_seed(0)
-    draws = []
-    for _ in range(DRAWS):
-        mixed = [t[torch.randperm(len(t), generator=generator)] for t in targets]
-        draws.append(_mean(steps, outputs, targets, mixed))
+
+    def mean(*, mixed: bool) -> float:
+        losses = []
+        for step, given, output, target, rows in parts:
+            order = torch.randperm(len(rows), generator=generator) if mixed else slice(None)
+            other = target[rows[order][torch.arange(step.rows) % len(rows)]]
+            replaced = {id(target): other}
+            losses.append(float(step.tape.replay(given, output, exchanged=replaced)))
+        return float(np.mean(losses))
+
+    true = mean(mixed=False)
+    draws = [mean(mixed=True) for _ in range(DRAWS)]
     spread = float(np.std(draws, ddof=1))
     z = (float(np.mean(draws)) - true) / spread if spread > 0 else math.nan
-    return z, sum(len(t) for t in targets)
-
-
-def _mean(steps: list[Step], outputs: list, targets: list, others: list) -> float:
-    losses = [
-        float(step.tape.replay(step.given, output, exchanged={id(target): other}))
-        for step, output, target, other in zip(steps, outputs, targets, others, strict=True)
-    ]
-    return float(np.mean(losses))
+    return z, sum(len(rows) for _, rows in chosen)

@@ -46,12 +46,18 @@ class Snapshot:
         held = [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
         own = [*model.parameters(), *model.buffers(), *held]
         self._tensors = [(t, t.detach().clone()) for t in dict.fromkeys(own)]
+        self._modes = [(m, m.training) for m in model.modules()]
         self._optimizer = optimizer
         self._settings: list[dict[str, Any]] = []
         self._state: dict[Any, Any] = {}
         if optimizer is not None:
             self._settings = [_settings(group) for group in optimizer.param_groups]
             self._state = copy.deepcopy({id(p): s for p, s in optimizer.state.items()})
+
+    def modes(self) -> None:
+        """Put every module into the mode, training or evaluation, that it was in."""
+        for module, training in self._modes:
+            module.training = training
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -61,6 +67,7 @@ class Snapshot:
                 tensor.copy_(saved)
             else:
                 tensor.data = saved.clone()
+        self.modes()
         if self._optimizer is None:
             return
         for group, settings in zip(self._optimizer.param_groups, self._settings, strict=False):
@@ -111,10 +118,15 @@ class Scene:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Inside, weights and optimiser may be changed; they are put back at the end."""
+        """Inside, weights and optimiser may be changed; they are put back at the end.
+
+        The model is in the mode in which it was trained.
+        """
         end = Snapshot(self.model, self.optimizer)
         with given_back(self.model):
             try:
+                if self.begin is not None:
+                    self.begin.modes()
                 yield
             finally:
                 end.restore()
