@@ -51,6 +51,14 @@ def run(
     Raises:
         FileNotFoundError, ValueError: If there is no such script.
     """
+    observer, error = observe(target, budget=budget)
+    return seen(observer, " ".join(target), tests=tests, progress=progress), error
+
+
+def observe(
+    target: Sequence[str], *, budget: float = 0.03
+) -> tuple[Observer, BaseException | None]:
+    """The first half of :func:`run`: the script itself, watched."""
     check_target(target)
     observer = Observer(budget=budget)
     error: BaseException | None = None
@@ -59,7 +67,7 @@ def run(
             execute(target)
         except BaseException as raised:  # handed back, so that the caller ends as the script did
             error = raised
-    return seen(observer, " ".join(target), tests=tests, progress=progress), error
+    return observer, error
 
 
 def seen(

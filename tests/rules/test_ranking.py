@@ -63,5 +63,7 @@ def test_nothing_found():
 def test_all_at_once():
     ranked = rank([finding(rule.code) for rule in RULES])
     assert ranked[0].code == "SD101"
-    assert {f.because for f in ranked[1:]} == {"SD101"}
+    assert {f.because for f in ranked[1:]} <= {"", *ORDER}
+    passes = [f for f in ranked if f.code in ("SD201", "SD205", "SD301", "SD303", "SD501")]
+    assert {f.because for f in passes} == {"SD101"}
     assert len(ranked) == len(RULES)

@@ -58,6 +58,7 @@ ACTIVATIONS = {
     "hardswish": "hardswish",
     "softsign": "softsign",
     "logsigmoid": "logsigmoid",
+    "log_sigmoid": "logsigmoid",
     "erf": "erf",
 }
 RECTIFIERS = {"relu", "relu6"}  # exactly zero on a half line, so a unit can be dead

@@ -32,6 +32,7 @@ class Recording:
     end: int = -1  # the call that made the loss, -1 where it was not seen
     notes: tuple[str, ...] = ()  # what was not seen, a sentence each
     compared: Comparison | None = None  # how the loss was called
+    cut: bool = False  # the model was called again before the loss was there
 
 
 def record(
@@ -93,6 +94,7 @@ def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
         end=recorder.end,
         notes=_notes(recorder, model, gradients),
         compared=recorder.compared,
+        cut=recorder.cut,
     )
 
 
@@ -111,6 +113,11 @@ def _notes(
             f"the recorder failed on {_count(recorder.failures, 'call')}, which are missing "
             f"(first: {type(first).__name__}: {first})"
             + ("; it stopped there" if len(recorder.failures) >= FAILURES else "")
+        )
+    if recorder.cut:
+        notes.append(
+            "the model was called several times before backward; the first call was recorded, and "
+            "its gradients are left out, for they come from all of them"
         )
     if is_compiled(model):
         notes.append("the model is compiled; it ran uncompiled for this pass")

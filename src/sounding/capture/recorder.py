@@ -62,6 +62,7 @@ class Recorder:
         self.end = -1  # the call that made the loss, where it is known
         self.compared: Comparison | None = None  # how the loss was called
         self.strangers: dict[str, int] = {}  # calls whose weights want a gradient: their identity
+        self.cut = False  # another call began before the loss of this one was there
         self._ended = False
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)

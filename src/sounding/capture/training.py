@@ -189,6 +189,7 @@ class Training:
         """The outermost call of a model in training."""
         if self._recorder is not None:  # a second call before backward is no part of the first
             self._recorder.finish()
+            self._recorder.cut = True
             self._recorder = None
         if self._tape is None:
             self._end_pass()

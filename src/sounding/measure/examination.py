@@ -56,7 +56,7 @@ def readings(
         calls=calls,
         path=path,
         signal=forward,
-        gradients=back,
+        gradients=None if recording.cut else back,
         weights=weights(recording, calls),
         forward=attribution.forward(nodes, full, forward.rms),
         backward=attribution.backward(nodes, full, back.rms),

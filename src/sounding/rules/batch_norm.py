@@ -31,10 +31,10 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     The suspicion is decided by the same training with norms over each sample's own channels (the
     test 'unbatched'), which must also beat what the net reaches with its running statistics.
     """
-    norms = _norms(readings)
+    norms = [call for call in _norms(readings) if not _frozen(readings, call)]
     rows = readings.batch
     error = 1 / math.sqrt(2 * (rows - 1)) if rows > 1 else math.inf
-    if error < QUARTER:
+    if error < QUARTER or not norms:
         return None
     first = norms[0]
     said = f"{rows} samples stand behind each statistic of {first.name}"
@@ -105,12 +105,8 @@ def frozen_norm_in_training_mode(readings: Readings) -> Finding | str | None:
     fork decides: the same steps with them in evaluation mode (the test 'settled') end clearly
     lower.
     """
-    loop = looped(readings)
-    norms = [
-        call
-        for call in _norms(readings)
-        if call.arguments["tracked"] and f"{call.module}.weight" in loop.frozen
-    ]
+    looped(readings)
+    norms = [c for c in _norms(readings) if c.arguments["tracked"] and _frozen(readings, c)]
     if not norms:
         return None
     said = f"{len(norms)} frozen batch norms are in training mode, {norms[0].name} the first"
@@ -146,6 +142,11 @@ def _norms(readings: Readings) -> list[Call]:
     if not found:
         raise NotApplicable("no batch norm takes the statistics of its batch")
     return found
+
+
+def _frozen(readings: Readings, call: Call) -> bool:
+    """Whether the scales of the norm are frozen: then SD608 speaks of it, and SD601 does not."""
+    return readings.loop is not None and f"{call.module}.weight" in readings.loop.frozen
 
 
 def _noise(rows: int, error: float) -> str:

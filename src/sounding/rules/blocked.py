@@ -45,8 +45,10 @@ def blocked_gradient(readings: Readings) -> Finding | str | None:
     weights = [name for name in loop.cut if name in readings.weights.parameters]
     share = math.nan if random_weights(readings, weights) else learnt(readings)
     if share >= HALF:
-        return f"no gradient reaches {last.name}, yet its weights are no random ones, and what it "
-        f"feeds explains {share:.0%} of the loss: freeze it with requires_grad_(False)"
+        return (
+            f"no gradient reaches {last.name}, yet its weights are no random ones, and what it "
+            f"feeds explains {share:.0%} of the loss: freeze it with requires_grad_(False)"
+        )
     return Finding(
         code="SD207",
         name="blocked-gradient",

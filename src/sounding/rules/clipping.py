@@ -8,13 +8,16 @@ import numpy as np
 
 from sounding.measure.course import Course
 from sounding.measure.readings import Readings
+from sounding.measure.test import Test
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import explained, watched
+from sounding.rules.harm import HALF, explained, relief, watched
 
 BEFORE = 8  # steps that show what is usual
 CHANCE = 0.01  # that a run of usual steps holds one as large
+ALWAYS = 0.9  # of the steps clipped: what is left of the gradient is its direction
+SAME = 0.01  # relative: one factor at all steps, and the 1e-6 that torch adds to a norm
 
 
 def gradient_spikes(readings: Readings) -> Finding | str | None:
@@ -57,24 +60,28 @@ def gradient_spikes(readings: Readings) -> Finding | str | None:
 
 
 def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
-    """SD507: gradients are clipped while they are scaled, and unscaled afterwards.
+    """SD507: gradients are clipped before they are unscaled, or to a bound that stops the training.
 
-    Exact: the norm that clipping leaves is its bound; at the step it is smaller by one and the same
-    factor every time, though nothing but the unscaling stands between.
+    The first is exact: the norm that clipping leaves is its bound; at the step it is smaller by one
+    and the same factor every time, though nothing but the unscaling stands between. The second: at
+    nearly every step the gradient is longer than the bound, so gradient descent takes steps of
+    lr x bound whatever the loss does, which may be meant; the fork without the clipping decides.
+    What divides the gradient by its own size does not feel a bound that is always reached.
     """
     course = watched(readings)
-    clipped = course.clipped_from > course.bound
-    known = clipped & np.isfinite(course.gradient_norm)
     if not np.isfinite(course.bound).any():
         raise NotApplicable("nothing is clipped by its norm")
-    if known.sum() < BEFORE or known.mean() < 0.5:
-        return None
-    factors = course.bound[known] / course.gradient_norm[known]
-    factor = float(np.median(factors))
-    if factor < 2 or np.ptp(np.log(factors)) > 0.01:
+    known = (course.clipped_from > course.bound) & np.isfinite(course.gradient_norm)
+    looked = np.isfinite(course.gradient_norm)
+    share = float(known.sum() / max(looked.sum(), 1))
+    if known.sum() < BEFORE or share < HALF:
         return None
     constant = readings.test("constant")
-    if explained(constant) > 0.5:
+    factors = course.bound[known] / course.gradient_norm[known]
+    factor = float(np.median(factors))
+    if factor < 2 or np.ptp(np.log(factors)) > SAME:
+        return _bounded(readings, course, share, constant)
+    if explained(constant) >= HALF:
         return f"gradients are {factor:.3g} times smaller than their bound, but the run learns"
     bound = float(np.median(course.bound[known]))
     return Finding(
@@ -89,9 +96,39 @@ def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
         ),
         layers=(),
         source="",
-        measured={"norm_at_step": bound / factor, "clipped_share": float(known.mean())},
+        measured={"norm_at_step": bound / factor, "clipped_share": share},
         expected={"norm_at_step": bound},
         confidence="exact",
+    )
+
+
+def _bounded(
+    readings: Readings, course: Course, share: float, constant: Test
+) -> Finding | str | None:
+    """Clipping at nearly every step, of an optimiser that feels it, in a run that hardly learns."""
+    adaptive = readings.optimiser is None or readings.optimiser.adaptive
+    if adaptive or share < ALWAYS or explained(constant) >= HALF:
+        return None
+    found = relief(readings, "unclipped")
+    if not found.harmful:
+        return f"clipping is active at {share:.0%} of the steps, but without it {found.said}"
+    bound, norm = float(np.nanmedian(course.bound)), float(np.nanmedian(course.clipped_from))
+    lr = float(course.lr[0])
+    return Finding(
+        code="SD507",
+        name="clipping-sets-the-rate",
+        severity="problem",
+        message=(
+            f"gradients of norm {norm:.3g} are clipped to {bound:.3g} at {share:.0%} of the steps, "
+            f"so each of them is {lr * bound:.2g} long whatever the loss does; without clipping "
+            f"{found.said}; take a bound of {10 * norm:.2g}, which rare ones exceed"
+        ),
+        layers=(),
+        source="",
+        measured=found.measured | {"clipped_share": share, "norm_over_bound": norm / bound},
+        expected=found.expected | {"clipped_share": 0.1},
+        confidence="measured",
+        remedies=(Remedy(name="scale_lr", arguments={"factor": norm / bound}, touches="recipe"),),
     )
 
 

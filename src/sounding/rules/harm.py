@@ -67,7 +67,8 @@ def relief(readings: Readings, name: str) -> Relief:
     """Whether the fork `name` ends clearly lower, which the run as it is should have reached.
 
     It must win QUARTER of what a constant leaves, HALF of what the run as it is has left, and more
-    than its own error, and come out below the constant. A run that is longer than its fork, and got
+    than its own error (or at every single step: a loss that falls from a peak has an error as large
+    as itself), and come out below the constant. A run that is longer than its fork, and got
     over it in the end, is judged by that end. Below 0, where a loss may fall without end, the
     changed run itself is the floor.
 
@@ -87,7 +88,7 @@ def relief(readings: Readings, name: str) -> Relief:
     harmful = (
         math.isfinite(changed)
         and changed < level
-        and gain > ERRORS * fork["error"]
+        and (gain > ERRORS * fork["error"] or fork.values.get("wins") == 1)
         and gain > max(QUARTER * (level - floor), HALF * (reached - floor) * math.isfinite(as_is))
     )
     expected = {"loss": changed}

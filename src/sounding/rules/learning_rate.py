@@ -10,18 +10,21 @@ from sounding.measure.course import Course
 from sounding.measure.readings import Readings
 from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
+from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
 
 SLOWER = {"slower": 0.1, "much_slower": 0.01, "far_slower": 1e-4}
-FASTER = {"faster": 10.0, "much_faster": 100.0}
+FASTER = {"faster": 10.0, "much_faster": 100.0, "far_faster": 1e4}
+LOOK = 100  # steps below which a run is a look at the beginning of a training
 
 
 def learning_rate_too_high(readings: Readings) -> Finding | str | None:
     """SD501: the run diverged, rose or learnt too little, and a lower rate ends clearly lower.
 
     The run is begun again from its first weights on its first batches with a tenth, a hundredth and
-    a ten-thousandth of the rate, the mildest first; the first that ends clearly lower decides.
+    a ten-thousandth of the rate, the mildest first; the first that ends clearly lower decides. How
+    far lr x sharpness was beyond what a step can stand is said where it can be measured.
     """
     course = watched(readings)
     said = unsettled(course) or _unlearned(readings, HALF)
@@ -31,14 +34,32 @@ def learning_rate_too_high(readings: Readings) -> Finding | str | None:
 
 
 def learning_rate_too_low(readings: Readings) -> Finding | str | None:
-    """SD502: the run has learnt less than a quarter, falls smoothly, and a higher rate learns."""
+    """SD502: the run has learnt less than a quarter, falls smoothly, and a higher rate learns.
+
+    A hundred times the rate moves as far as a hundred times the steps would. Of fewer than 100
+    steps that is less than 10,000, an ordinary training, of which this is then the beginning: no
+    run as short as that is judged. Nor is one that has gone a quarter of the way from its own first
+    loss to that of the fork, where the net began above the best constant. Forks at 10, 100 and
+    10,000 times the rate, the mildest first, decide. A rate of 0 at every step is exact.
+    """
     course = watched(readings)
+    if course.steps and not np.nan_to_num(course.lr, nan=1.0).any():
+        return _zero(course)
+    if course.steps < LOOK:
+        raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
     if unsettled(course) is not None:
         return None
     said = _unlearned(readings, QUARTER)
     if said is None:
         return None
-    return _decided(readings, FASTER, said) or "no higher learning rate ends clearly lower"
+    found = _decided(readings, FASTER, said)
+    if found is None:
+        return "no higher learning rate ends clearly lower"
+    constant = readings.test("constant")
+    fallen = constant["start_loss"] - constant["now_loss"]
+    if fallen >= QUARTER * (constant["start_loss"] - found.expected["loss"]):
+        return f"the loss is on its way down, {fallen:.3g} since the start"
+    return found
 
 
 def unsettled(course: Course) -> str | None:
@@ -86,14 +107,43 @@ def _decided(readings: Readings, forks: dict[str, float], said: str) -> Finding 
     return None
 
 
+def _overshoot(readings: Readings) -> float:
+    """Learning rate x sharpness at the start over its stable limit, nan where it is not known."""
+    try:
+        return readings.test("stability")["start"]
+    except Untested:
+        if "stability" not in readings.tests:
+            raise
+        return math.nan
+
+
+def _zero(course: Course) -> Finding:
+    return Finding(
+        code="SD502",
+        name="learning-rate-too-low",
+        severity="problem",
+        message=(
+            f"the learning rate is 0 at all {course.steps} steps: the schedule has not begun; step "
+            "it once a batch, or let its warm-up begin above 0"
+        ),
+        layers=(),
+        source="",
+        measured={"lr": 0.0},
+        expected={},
+        confidence="exact",
+    )
+
+
 def _finding(readings: Readings, found: Relief, factor: float, said: str) -> Finding:
     high = factor < 1
     course = watched(readings)
     lr = float(course.lr[0])
     change = f"{1 / factor:g} times lower" if high else f"{factor:g} times higher"
+    ratio = _overshoot(readings) if high else math.nan
+    sharp = f", and lr x sharpness began at {ratio:.3g} times its limit" if ratio > 1 else ""
     message = (
-        f"the learning rate {lr:.3g} is too {'high' if high else 'low'}: {said}; begun again with "
-        f"a rate {change} {found.said}; take lr={lr * factor:.3g}"
+        f"the learning rate {lr:.3g} is too {'high' if high else 'low'}: {said}{sharp}; begun "
+        f"again with a rate {change} {found.said}; take lr={lr * factor:.3g}"
     )
     return Finding(
         code="SD501" if high else "SD502",
@@ -102,7 +152,7 @@ def _finding(readings: Readings, found: Relief, factor: float, said: str) -> Fin
         message=message,
         layers=(),
         source="",
-        measured=found.measured | {"lr": lr},
+        measured=found.measured | {"lr": lr} | ({"lr_x_sharpness": ratio} if ratio > 1 else {}),
         expected=found.expected | {"lr": lr * factor},
         confidence="measured",
         remedies=(

@@ -109,7 +109,7 @@ def softmax_over_batch(readings: Readings) -> Finding | str | None:
     'mixing' decides: whether an output changes when the other samples of its batch do.
     """
     call = called(readings)
-    if _over_samples(call) and not _matched(call):
+    if _over_samples(call) and not matched(call):
         message = (
             f"the {call.operation} sums to 1 over the {call.output.shape[0]} samples of the batch, "
             f"not over the {call.classes} classes: a prediction depends on the other samples; "
@@ -172,6 +172,13 @@ def lowest_binary(call: LossCall, span: tuple[float, float]) -> float:
     return target.mean * positive + (1 - target.mean) * negative
 
 
+def matched(call: LossCall) -> bool:
+    """Whether each sample is its own class, as where samples are compared with each other."""
+    if call.classes != call.output.shape[0]:
+        return False
+    return call.counts is None or bool(np.all(call.counts == 1))
+
+
 def _probabilities(call: LossCall) -> bool:
     if call.classes < 2 or call.output.low < 0:
         return False
@@ -192,13 +199,6 @@ def _over_samples(call: LossCall) -> bool:
     return columns and not sums_to_one(call, call.row_sums, call.classes)
 
 
-def _matched(call: LossCall) -> bool:
-    """Whether each sample is its own class, as where samples are compared with each other."""
-    if call.classes != call.output.shape[0]:
-        return False
-    return call.counts is None or bool(np.all(call.counts == 1))
-
-
 def _over_something_else(call: LossCall) -> bool:
     return (
         call.function == "nll_loss"
@@ -206,7 +206,7 @@ def _over_something_else(call: LossCall) -> bool:
         and call.classes > 1
         and call.output.high <= 0
         and not sums_to_one(call, call.row_sums, call.classes)
-        and not _matched(call)
+        and not matched(call)
     )
 
 

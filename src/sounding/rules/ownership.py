@@ -78,7 +78,7 @@ def unregistered_parameters(readings: Readings) -> Finding | str | None:
         code="SD209",
         name="unregistered-parameters",
         severity="problem",
-        message=f"{len(calls)} calls, the first {calls[0].name} ({calls[0].operation}) {where}, use "
+        message=f"{len(calls)} calls, {calls[0].name} ({calls[0].operation}) {where} first, use "
         "weights that want a gradient and are parameters of no module, so no step moves them; "
         f"{why}",
         layers=tuple(call.name for call in calls),

@@ -24,6 +24,7 @@ CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
     **{code: (*PASS, "SD303", *LEARNING, "SD504", "SD603") for code in CALL},
     **{code: (*PASS, *LEARNING, "SD409", "SD410") for code in LOOP},
+    "SD415": LEARNING,
     "SD416": LEARNING,
     "SD503": LEARNING,
     "SD504": (*PASS, *LEARNING, "SD606"),
@@ -42,10 +43,14 @@ CAUSES = {
     "SD606": LEARNING,
     "SD603": LEARNING,
     "SD601": (*LEARNING, "SD605"),
+    **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
     "SD304": RATE,
     "SD305": ("SD411", *RATE),
+    "SD408": ("SD502",),
     "SD411": ("SD502",),
     "SD506": ("SD501",),
+    "SD501": (),
+    "SD502": (),
 }
 ORDER = tuple(CAUSES)
 

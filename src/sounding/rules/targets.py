@@ -15,6 +15,7 @@ from sounding.result import NotApplicable
 from sounding.rules.comparison import called, contradiction, squared, target_of
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, above, explained, relief, watched
+from sounding.rules.loss_input import matched
 
 DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -39,7 +40,7 @@ def uninformative_labels(readings: Readings) -> Finding | str | None:
     course = watched(readings)
     if readings.path and readings.calls[readings.path[0]].operation.startswith("embedding"):
         raise NotApplicable("a rare index tells nothing of another one, whatever the targets are")
-    if not _compares(readings, call):
+    if not _compares(readings, call) or matched(call):
         raise NotApplicable("the loss is no plain comparison of outputs with targets")
     constant = readings.test("constant")
     if _one_label(call, constant):
@@ -58,7 +59,7 @@ def uninformative_labels(readings: Readings) -> Finding | str | None:
     fit, fresh, samples = test["z_fit"], test["z_fresh"], test["n_fresh"]
     said = f"on {samples:.0f} samples that a net was not fitted to, the true targets do {fresh:.1f}"
     said += " standard errors better than exchanged ones"
-    fitted = test.values.get("n_fit", 3 * samples)  # a quarter of the batches is held out
+    fitted = test.values.get("n_fit", 48 * readings.batch)  # of 64 batches a quarter is held out
     expected = HALF * fit * math.sqrt(samples / fitted)
     if not expected >= EXPECTED or not fresh < FRESH or samples < ENOUGH:
         return f"{said}; on those that it was fitted to, {fit:.1f}"

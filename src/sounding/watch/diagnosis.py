@@ -73,8 +73,16 @@ def _examined(
                 reason = f"the tests before it took {SECONDS:.0f} s"
                 made[name] = Test(name=name, values={}, failed=reason)
             else:
-                made[name] = interventions.make(name)
+                made[name] = _made(interventions, name)
     return _merged(exams, time.perf_counter() - start)
+
+
+def _made(interventions: Interventions, name: str) -> Test:
+    """An intervention, which Ctrl-C ends without ending the diagnosis."""
+    try:
+        return interventions.make(name)
+    except KeyboardInterrupt:
+        return Test(name=name, values={}, failed="interrupted")
 
 
 def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:

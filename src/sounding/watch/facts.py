@@ -121,7 +121,7 @@ class Facts:
         for key, value in group.items():
             if key == "betas":
                 settings["beta1"], settings["beta2"] = map(float, value)
-            elif isinstance(value, int | float) and not isinstance(value, bool):
+            elif isinstance(value, int | float):
                 settings[key] = float(value)
         names = tuple(self.names.get(id(p), "") for p in group["params"])
         return Group(parameters=names, settings=settings)

@@ -163,6 +163,7 @@ def compare(as_is: np.ndarray, changed: np.ndarray) -> dict[str, float]:
         gaps = one - other
     values = {"as_is": float(one.mean()), "changed": float(other.mean()), "steps": len(as_is)}
     values["start"] = float(as_is[0])
+    values["wins"] = float((other < one).mean())
     if np.isfinite(gaps).all():
         values["difference"] = float(gaps.mean())
         values["error"] = float(gaps.std(ddof=1) / np.sqrt(count))

@@ -44,13 +44,14 @@ def labels(scene: Scene) -> dict[str, float]:
         count = min(steps, EPOCHS * len(fitted))
         forks.descend(part, forks.AS_IT_IS, count)
         scene.model.eval()
-        z_fit, _ = _z(scene, [(s, torch.arange(s.rows)) for s in fitted], shape, kind)
+        z_fit, count = _z(scene, [(s, torch.arange(s.rows)) for s in fitted], shape, kind)
         seen = {mark for step in fitted for mark in _marks(step)}
         unseen = [(s, _rows(s, seen)) for s in fresh]
         if not any(len(rows) > 1 for _, rows in unseen):
             raise ValueError("every stored sample was among those that the net was fitted to")
         z_fresh, samples = _z(scene, [u for u in unseen if len(u[1]) > 1], shape, kind)
-    return {"z_fit": z_fit, "z_fresh": z_fresh, "n_fresh": float(samples)}
+    counts = {"n_fit": float(count), "n_fresh": float(samples)}
+    return {"z_fit": z_fit, "z_fresh": z_fresh, **counts}
 
 
 def _marks(step: Step) -> list[bytes]:

@@ -1,0 +1,116 @@
+"""SD602: evaluations in the wrong mode, where that makes a difference and is not what is wanted."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sounding.measure.course import Course
+from sounding.measure.loop import Evaluations, Loop
+from sounding.measure.test import Test, Untested
+from sounding.result import NotApplicable
+from sounding.rules.evaluation import evaluated_in_training_mode
+from sounding.watch.diagnosis import diagnose
+from sounding.watch.observer import Observer
+from sounding.zoo.nets import mlp
+
+
+def watched(readings, *, steps=200, tests=None, **facts):
+    """Readings of a training of which these facts are known; all others are as in a healthy one."""
+    nothing = np.full(steps, np.nan)
+    course = Course(**{field.name: nothing for field in dataclasses.fields(Course)})
+    none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
+    healthy = {field.name: () for field in dataclasses.fields(Loop)}
+    healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
+    healthy |= {"evaluations": none, "training": True, "scaled": 1.0, "scales": {}}
+    made = {name: Test(name=name, values=values) for name, values in (tests or {}).items()}
+    loop = Loop(**healthy | facts)
+    return dataclasses.replace(readings, course=course, loop=loop, tests=made)
+
+
+def asked(count=10, training=10, *, blocks=5, again=0):
+    return Evaluations(
+        count=count, training=training, blocks=blocks, again=again, low=None, high=None,
+        outside=0.0, expected=0.0,
+    )  # fmt: skip
+
+
+def repeat(gap, *, error=0.01, right=0.2):
+    return {"repeat": {"eval_loss": right, "gap": gap, "gap_error": error}}
+
+
+MODES = {"modes": ("2 (Dropout, p=0.5)",)}
+
+
+@pytest.fixture
+def readings(examine):
+    return examine(mlp(64, 32, 10)).readings
+
+
+def test_the_difference_decides(readings):
+    facts = {"evaluations": asked(), **MODES}
+    with pytest.raises(Untested, match="repeat"):
+        evaluated_in_training_mode(watched(readings, **facts))
+    finding = evaluated_in_training_mode(watched(readings, tests=repeat(0.16), **facts))
+    assert (finding.code, finding.severity) == ("SD602", "problem")
+    assert finding.message.startswith("10 of 10 evaluations ran in training mode, in which 2 (Drop")
+    assert "0.36 so and 0.2 in evaluation mode" in finding.message
+    assert finding.layers == ("2",)
+
+
+@pytest.mark.parametrize("tests", [repeat(0.01), repeat(0.16, error=0.1), repeat(-0.16)])
+def test_no_difference(tests, readings):
+    said = evaluated_in_training_mode(watched(readings, tests=tests, evaluations=asked(), **MODES))
+    assert "it makes no difference" in said
+
+
+def test_the_spread_is_wanted(readings):
+    """Many noisy predictions of the same inputs (Gal and Ghahramani 2016)."""
+    many = asked(30, 30, again=29)
+    said = evaluated_in_training_mode(watched(readings, evaluations=many, **MODES))
+    assert "their spread is asked for" in said
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"evaluations": asked(10, 9), **MODES},
+        {"evaluations": asked()},
+        {"evaluations": asked(), **MODES, "training": False},
+    ],
+)
+def test_healthy(facts, readings):
+    assert evaluated_in_training_mode(watched(readings, **facts)) is None
+
+
+@pytest.mark.parametrize("evaluations", [asked(0, 0, blocks=0), asked(200, 200, blocks=200)])
+def test_not_applicable(evaluations, readings):
+    """None, or one in every step: an action is chosen, a target computed."""
+    with pytest.raises(NotApplicable):
+        evaluated_in_training_mode(watched(readings, evaluations=evaluations, **MODES))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_in_a_loop(mode):
+    torch.manual_seed(0)
+    y = torch.arange(512) % 4
+    x = torch.randn(4, 8)[y] + torch.randn(512, 8)
+    observer = Observer()
+    with observer.watching():
+        net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.6), nn.Linear(64, 4))
+        optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+        for step in range(100):
+            rows = torch.randint(0, 512, (32,))
+            optimiser.zero_grad()
+            functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimiser.step()
+            if step % 25 == 24:
+                net.train(mode)
+                with torch.no_grad():
+                    net(x)
+                net.train()
+    found = [f.code for f in diagnose(observer, "loop").findings]
+    assert ("SD602" in found) == mode

@@ -1,0 +1,185 @@
+"""From a loop to its diagnosis: the fault first, nothing where nothing is wrong, nothing changed."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sounding.confusion import Confusion, Visit, examine_programs
+from sounding.watch.diagnosis import diagnose
+from sounding.watch.observer import Observer
+from sounding.zoo.program import Program
+
+
+def data():
+    generator = torch.Generator().manual_seed(1)
+    y = torch.randint(0, 4, (512,), generator=generator)
+    return 2 * torch.randn(4, 8, generator=generator)[y] + torch.randn(
+        512, 8, generator=generator
+    ), y
+
+
+def loop(model, optimizer, *, loss=F.cross_entropy, steps=120, scheduler=None, zero=True):
+    x, y = data()
+    for step in range(steps):
+        rows = torch.arange(32 * step, 32 * step + 32) % 512
+        if zero:
+            optimizer.zero_grad()
+        loss(model(x[rows]), y[rows]).backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+    return model
+
+
+def net(last=None):
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4), *([last] if last else []))
+
+
+def sgd(model, lr=0.1, **how):
+    return torch.optim.SGD(model.parameters(), lr=lr, **how)
+
+
+def softmax_twice():
+    model = net(nn.Softmax(1))
+    loop(model, torch.optim.Adam(model.parameters(), lr=1e-3))
+
+
+def gradients_that_add_up():
+    model = net()
+    loop(model, sgd(model), zero=False, steps=200)
+
+
+def optimiser_of_other_layers():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    model[0], model[2] = nn.Linear(8, 32), nn.Linear(32, 4)
+    loop(model, optimizer)
+
+
+def schedule_of_epochs_stepped_per_batch():
+    model = net()
+    optimizer = sgd(model)
+    loop(model, optimizer, scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.1))
+
+
+def evaluation_with_dropout():
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.7), nn.Linear(64, 4))
+    loop(model, torch.optim.Adam(model.parameters(), lr=1e-2))
+    with torch.no_grad():
+        model(data()[0])
+
+
+def second_training_at_a_ruinous_rate():
+    model = net()
+    loop(model, torch.optim.Adam(model.parameters(), lr=1e-2))
+    loop(model, sgd(model, lr=50.0, momentum=0.9))
+
+
+SICK = {
+    softmax_twice: "SD401",
+    gradients_that_add_up: "SD210",
+    optimiser_of_other_layers: "SD208",
+    schedule_of_epochs_stepped_per_batch: "SD503",
+    evaluation_with_dropout: "SD602",
+    second_training_at_a_ruinous_rate: "SD501",
+}
+
+
+def watched(train, seed=0):
+    torch.manual_seed(seed)
+    observer = Observer()
+    with observer.watching():
+        result = train()
+    assert not observer.failures
+    return observer, result
+
+
+@pytest.mark.parametrize("train", SICK, ids=lambda train: train.__name__)
+def test_the_fault_is_named_first(train):
+    observer, _ = watched(train)
+    exam = diagnose(observer, "test")
+    assert exam.findings[0].code == SICK[train]
+    assert exam.findings[0].severity == "problem"
+
+
+def test_without_tests_suspicions_stay_suspicions():
+    observer, _ = watched(second_training_at_a_ruinous_rate)
+    exam = diagnose(observer, "test", tests=False)
+    assert "SD501" not in [finding.code for finding in exam.findings]
+    assert "untested" in [outcome.outcome for outcome in exam.outcomes]
+
+
+def healthy():
+    model = net()
+    return loop(model, torch.optim.Adam(model.parameters(), lr=1e-2))
+
+
+def taking_turns():
+    """Two nets, two optimisers, alternately."""
+    one, other = net(), net()
+    first, second = (torch.optim.Adam(m.parameters(), lr=1e-2) for m in (one, other))
+    x, y = data()
+    for step in range(100):
+        rows = torch.arange(32 * step, 32 * step + 32) % 512
+        for model, optimizer in ((one, first), (other, second)):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+
+
+@pytest.mark.parametrize("train", [healthy, taking_turns])
+def test_nothing_is_found_where_nothing_is_wrong(train):
+    observer, _ = watched(train)
+    exam = diagnose(observer, "test")
+    assert exam.findings == ()
+    assert not [o for o in exam.outcomes if o.outcome == "skipped"]
+
+
+def test_the_training_keeps_its_bits():
+    torch.manual_seed(3)
+    plain = healthy()
+    _, seen = watched(healthy, seed=3)
+    assert all(map(torch.equal, plain.state_dict().values(), seen.state_dict().values()))
+
+
+def test_the_diagnosis_changes_nothing():
+    observer, model = watched(healthy)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = torch.get_rng_state()
+    diagnose(observer, "test")
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_rates_of_the_zoo_count_first_causes_and_false_alarms():
+    def visit(name, expected, found):
+        return Visit(name=name, seed=0, expected=expected, found=found, problems=0, seconds=1.0)
+
+    result = Confusion(
+        visits=(
+            visit("a", ("SD401",), ("SD401", "SD502")),
+            visit("b", ("SD502",), ("SD401", "SD502")),
+            visit("c", ("SD503",), ()),
+            visit("d", (), ()),
+            visit("e", (), ("SD401",)),
+        )
+    )
+    rates = {name: rate.value for name, rate in result.rates().items()}
+    assert rates["right cause first"] == pytest.approx(1 / 3)
+    assert rates["right cause among three"] == pytest.approx(2 / 3)
+    assert rates["faults with an alarm"] == pytest.approx(2 / 3)
+    assert rates["healthy with an alarm"] == pytest.approx(1 / 2)
+    hits, false = result.of_rule("SD401")
+    assert (hits.value, false.value) == (1.0, 0.5)
+
+
+def test_a_program_that_raises_is_still_diagnosed():
+    def run(sick):
+        softmax_twice()
+        raise RuntimeError("at the end")
+
+    program = Program("raises", run, ("SD401",), "")
+    (visit,) = examine_programs([program], seeds=[0]).visits
+    assert visit.hit
+    assert "at the end" in visit.note
