@@ -11,7 +11,7 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constr
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench docs clean help moved
+.PHONY: demo test lint zoo bench docs clean help moved
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
@@ -33,6 +33,9 @@ lint: .venv/.lint  ## style, types, and the floors of the design
 
 docs: .venv/.test  ## check the documentation: its code runs, every rule and command has its page
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_docs.py $(ARGS)
+
+zoo: .venv/.run  ## judge the doctor: every training with a known diagnosis (ARGS='--seeds 1')
+	@OMP_NUM_THREADS=1 $(PY) -m sounding zoo run $(ARGS)
 
 bench: .venv/.test .venv/.peers  ## every benchmark, one after the other
 	@for file in benchmarks/*.py; do \

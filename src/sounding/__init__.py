@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sounding import data
     from sounding.checkup import Checkup, checkup
+    from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
     from sounding.curvature.eigenpairs import (
         Eigenpairs,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sounding.checkup": ("Checkup", "checkup"),
+    "sounding.compare": ("Comparison", "compare"),
     "sounding.curvature.density": ("Density", "density"),
     "sounding.curvature.eigenpairs": (
         "Eigenpairs",
@@ -86,6 +88,7 @@ __all__ = [
     "STUDIES",
     "Case",
     "Checkup",
+    "Comparison",
     "Density",
     "Eigenpairs",
     "Estimate",
@@ -110,6 +113,7 @@ __all__ = [
     "Verdict",
     "by_layer",
     "checkup",
+    "compare",
     "data",
     "density",
     "effective_dimension",

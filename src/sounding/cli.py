@@ -37,6 +37,10 @@ class _Commands(click.Group):
             if os.environ.get("SOUNDING_DEBUG"):
                 raise
             raise _Wrong(str(error)) from error
+        except ImportError as error:
+            if "sounding[" not in str(error):  # where an extra is missing, ours name it
+                raise
+            raise _Wrong(str(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +73,12 @@ def _report_options(command: Any) -> Any:
 @_report_options
 @click.option("--check", is_flag=True, help="Exit with 1 if problems are found.")
 @click.option("--overhead", default=3.0, show_default=True, help="Percent of the time it may take.")
+@click.option(
+    "--tests/--no-tests",
+    default=True,
+    show_default=True,
+    help="Decide suspicions by short tests on the trained model, after the script has ended.",
+)
 @click.argument("target", metavar="SCRIPT [ARGS]...", **PASSED_ON)
 def run(
     report: str | None,
@@ -76,6 +86,7 @@ def run(
     force: bool,
     check: bool,
     overhead: float,
+    tests: bool,
     target: tuple[str, ...],
 ) -> None:
     """Run a training script, unchanged, and examine the training from within.
@@ -90,12 +101,15 @@ def run(
             f"--overhead is {overhead}; give percent of the time, above 0, at most 100"
         )
     _check_outputs(report, json_, force)
-    from sounding.run import run as run_script
+    from sounding.run import observe, seen
     from sounding.script.execute import leave_as
 
-    result, error = run_script(target, budget=overhead / 100)
-    sys.stdout.flush()
     console = _console()
+    observer, error = observe(target, budget=overhead / 100)
+    sys.stdout.flush()
+    tests = tests and not isinstance(error, KeyboardInterrupt)
+    with _progress() as progress:
+        result = seen(observer, " ".join(target), tests=tests, progress=progress)
     _show_run(console, result)
     _write(console, result.checkup, report, json_, force)
     code = leave_as(error)
@@ -203,6 +217,50 @@ def prove(
 
 
 @main.command()
+@_report_options
+@click.option(
+    "--arms", metavar="NAMES", default="", help="Such as sgd,adam (default), or the file's own."
+)
+@click.option("--trials", default=20, show_default=True, help="Settings tried for each arm.")
+@click.option("--seeds", default=5, show_default=True, help="Fresh seeds of the final runs.")
+@click.option("--steps", type=int, help="Optimiser steps of a run (default: the recipe's).")
+@click.option("--metric", help="Tune for and judge by it (default: the final training loss).")
+@click.argument("case_file", metavar="CASE.py")
+def compare(
+    report: str | None,
+    json_: str | None,
+    force: bool,
+    arms: str,
+    trials: int,
+    seeds: int,
+    steps: int | None,
+    metric: str | None,
+    case_file: str,
+) -> None:
+    """Compare optimisers on a case, each tuned with the same effort, then on fresh seeds.
+
+    The file may define recipes of its own to compare: arms = {"mine": sounding.Recipe(...), ...}.
+
+    Example: sounding compare case.py --arms sgd,adam --trials 20
+    """
+    _check_outputs(report, json_, force)
+    from sounding.script.procedures import compare_target
+
+    names = [name.strip() for name in arms.split(",") if name.strip()]
+    with _progress() as progress:
+        result = compare_target(
+            case_file,
+            names,
+            trials=trials,
+            seeds=seeds,
+            steps=steps,
+            metric=metric,
+            progress=progress,
+        )
+    _finish(result, report, json_, force, code=0)
+
+
+@main.command()
 @click.argument("code")
 def explain(code: str) -> None:
     """Print the page of a rule: what it measures, when it is wrong, what to do.
@@ -239,6 +297,38 @@ def report_(output: str | None, force: bool, files: tuple[str, ...]) -> None:
 
     path = write([_reportable(load(file)) for file in files], target, overwrite=force)
     click.echo(f"Wrote {path}", err=True)
+
+
+@main.group()
+def zoo() -> None:
+    """Judge the doctor: trainings whose diagnosis is known."""
+
+
+@zoo.command(name="run")
+@click.option("--seeds", default=3, show_default=True, help="Runs of each training.")
+@click.option("--only", default="", metavar="TEXT", help="Trainings with this text in their name.")
+@click.option("--cured", is_flag=True, help="The sick ones without their fault: nothing is found.")
+@click.option("--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout).")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+def run_zoo(seeds: int, only: str, cured: bool, json_: str | None, force: bool) -> None:
+    """Train and diagnose every program of the zoo; print hits and false alarms.
+
+    Example: sounding zoo run --seeds 1 --only softmax
+    """
+    if seeds < 1:
+        raise ValueError(f"--seeds is {seeds}; it must be at least 1")
+    _check_outputs(None, json_, force)
+    from sounding.confusion import examine_programs
+    from sounding.zoo.programs import PROGRAMS
+    from sounding.zoo.programs.healthy_all import HEALTHY_PROGRAMS
+
+    every = PROGRAMS if cured else (*PROGRAMS, *HEALTHY_PROGRAMS)
+    chosen = [program for program in every if only.lower() in program.name.lower()]
+    if not chosen:
+        raise ValueError(f"no training of the zoo has {only!r} in its name")
+    with _progress() as progress:
+        result = examine_programs(chosen, seeds=range(seeds), cured=cured, progress=progress)
+    _finish(result, None, json_, force, code=0)
 
 
 @main.group()
@@ -294,7 +384,7 @@ def _check_outputs(report: str | None, json_: str | None, force: bool) -> None:
 
 def _parse_remedy(text: str) -> Any:
     """A Remedy from ``name(key=value, ...)``; only literals are read, nothing is run."""
-    from sounding.remedies import REMEDIES, Remedy
+    from sounding.remedies import prescribe
 
     try:
         call = ast.parse(text, mode="eval").body
@@ -307,10 +397,7 @@ def _parse_remedy(text: str) -> Any:
         arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, AssertionError, ValueError) as error:
         raise ValueError(f"{text!r} is no remedy; write it as name(key='value')") from error
-    if name not in REMEDIES:
-        raise ValueError(f"no remedy is called {name!r}; there are {', '.join(REMEDIES)}")
-    touches = "architecture" if name in ("change_activation", "insert_norm") else "weights"
-    return Remedy(name=name, arguments=arguments, touches=touches)
+    return prescribe(name, **arguments)
 
 
 def _console() -> Any:

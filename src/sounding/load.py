@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison
+from sounding.confusion import Confusion, Visit
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
@@ -24,6 +26,8 @@ from sounding.verdict import Verdict
 KINDS: tuple[type[Result], ...] = (
     Attribution,
     Checkup,
+    Comparison,
+    Confusion,
     Density,
     Eigenpairs,
     Estimate,
@@ -39,6 +43,7 @@ KINDS: tuple[type[Result], ...] = (
     Study,
     Trial,
     Verdict,
+    Visit,
 )
 
 

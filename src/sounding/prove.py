@@ -24,16 +24,21 @@ from sounding.train import (
     silent,
     train,
 )
-from sounding.train.outcomes import DECADES, paired_losses, paired_metrics
+from sounding.train.outcomes import (
+    BAND,
+    DECADES,
+    paired_losses,
+    paired_metrics,
+    which_is_better,
+)
 from sounding.train.runs import Runs
+from sounding.train.seeding import chosen_seeds
 from sounding.verdict import REFUTED, SUPPORTED, Verdict, judge, untested
 
 Arm = Callable[[tuple[Remedy, ...], int], Trial]  # trains with these remedies applied, on this seed
 Examine = Callable[[tuple[Remedy, ...]], Checkup]  # examines with these remedies applied
 
 FIRST_LOOKS = (3, 5)  # numbers of pairs at which an early verdict may be given
-BAND = 0.01  # decades: a loss that differs by less than 2.3 % is not called changed
-LESS_IS_BETTER = ("loss", "error", "perplexity")  # in a metric's name
 GENTLEST = ("recipe", "weights", "architecture", "code")  # what a remedy touches, gentlest first
 
 
@@ -129,7 +134,7 @@ def prove_arms(
     The remedies `kept` are applied in both arms. With `tried` remedies judged side by side the
     level is corrected for all of them.
     """
-    chosen = _seeds(seeds)
+    chosen = chosen_seeds(seeds)
     runs = Runs(arm, progress, executor)
     runs.plan(2 * len(chosen), f"{len(chosen)} pairs with and without {remedy}", steps)
     try:
@@ -240,13 +245,13 @@ def _judge_metrics(
 ) -> tuple[Verdict, ...]:
     verdicts = []
     for name, (untreated, treated) in paired_metrics(before, after).items():
-        lower = any(word in name.lower() for word in LESS_IS_BETTER)
+        better = which_is_better(name)
         verdict = judge(
             untreated,
             treated,
-            statement=f"{remedy} {'lowers' if lower else 'raises'} the final {name}",
+            statement=f"{remedy} {'lowers' if better == 'lower' else 'raises'} the final {name}",
             unit=name,
-            better="lower" if lower else "higher",
+            better=better,
             looks=looks,
             tried=tried,
             seeds=[trial.seed for trial in before],
@@ -318,7 +323,7 @@ def repair_arms(
     subject: str = "",
 ) -> Repair:
     """What `repair` does, for anything that can be trained and examined."""
-    began, chosen = time.perf_counter(), _seeds(seeds)
+    began, chosen = time.perf_counter(), chosen_seeds(seeds)
     runs = Runs(arm, progress, executor)
     first = latest = examine(())
     kept: tuple[Remedy, ...] = ()
@@ -453,10 +458,3 @@ def _beats(bolder: Proof, best: Proof) -> bool:
         band=BAND,
     )
     return verdict.outcome == SUPPORTED
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError(f"seeds is {seeds!r}; give a positive number, or seeds that differ")
-    return chosen

@@ -41,8 +41,8 @@ def run(
 
     The script runs in this process as ``__main__``, with its own arguments; nothing of it is
     changed, and its random numbers stay the same. Examining takes the first step and then at most
-    `budget` of the time. At the end suspicions are decided by tests on the script's own model, which
-    may take up to a minute; without `tests` they stay suspicions, and are not reported.
+    `budget` of the time. At the end suspicions are decided by tests on the script's own model,
+    which may take a minute; without `tests` they stay suspicions, and are not reported.
 
     Returns:
         What was seen, and the exception that ended the script (SystemExit and KeyboardInterrupt

@@ -76,6 +76,7 @@ def judge(
     band: float = 0.0,
     worst: Numbers | float | None = None,
     seeds: Sequence[int] | None = None,
+    names: tuple[str, str] = ("untreated", "treated"),
 ) -> Verdict:
     """Whether `after` is better than `before`, by the paired t-interval of the differences.
 
@@ -109,6 +110,7 @@ def judge(
         worst: Outcome of a run that learnt nothing, one a seed or one for all; None: the worst
             finite outcome of either arm.
         seeds: Of the pairs; None: 0 to n - 1.
+        names: What the note calls the runs of `before` and of `after`.
 
     Returns:
         A Verdict; 'not tested' below two pairs, which have no spread to judge by.
@@ -138,7 +140,7 @@ def judge(
         seeds=tuple(range(len(before)) if seeds is None else seeds),
         before=before,
         after=after,
-        note=_note(sign * before, sign * after, cap, difference),
+        note=_note({names[0]: sign * before, names[1]: sign * after}, cap, difference),
     )
 
 
@@ -199,9 +201,9 @@ def _criterion(own: float, unit: str, band: float, level: float, intervals: int)
     )
 
 
-def _note(before: np.ndarray, after: np.ndarray, cap: np.ndarray, difference: np.ndarray) -> str:
-    n, notes = len(before), []
-    for name, arm in (("untreated", before), ("treated", after)):
+def _note(arms: dict[str, np.ndarray], cap: np.ndarray, difference: np.ndarray) -> str:
+    n, notes = len(cap), []
+    for name, arm in arms.items():
         lost = int(np.sum(~np.isfinite(arm)))
         stuck = int(np.sum(np.isfinite(arm) & (arm > cap)))
         if lost:
@@ -381,6 +383,16 @@ def slope(x: Numbers, y: Numbers, *, level: float = 0.95) -> Estimate:
     error = math.sqrt(residual @ residual / (n - 2) / (dx @ dx))
     half = _t_quantile(n - 2, 0.5 + level / 2) * error
     return Estimate(value=value, interval=(value - half, value + half), level=level)
+
+
+def mean(values: Numbers, *, level: float = 0.95) -> Estimate:
+    """The mean with its t-interval; an interval of NaN where there are fewer than two values.
+
+    >>> print(mean([1.0, 2.0, 3.0]))
+    2 [-0.4841, 4.484]
+    """
+    value, interval = _mean_interval(np.asarray(values, float), level)
+    return Estimate(value=value, interval=interval, level=level)
 
 
 def _mean_interval(values: np.ndarray, level: float) -> tuple[float, tuple[float, float]]:

@@ -11,14 +11,13 @@ two step sizes, in float64, each with the same random numbers and the same buffe
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import math
 import os
 import re
 import warnings
 from collections import Counter
-from pathlib import Path
 
+import catalogue
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,16 +25,6 @@ from torch.overrides import TorchFunctionMode
 
 from sounding.curvature.hessian import hessian
 from sounding.objective import as_objective
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("layers", Path(__file__).parent / "layers.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-layers = _load()
 
 # The first derivative is not that of the loss, or there is none, so no Hessian can be had of these;
 # the tests below measure that this is so, of these and of no others.
@@ -120,7 +109,7 @@ class Field:
     """Loss and gradient of a case in float64, as functions of the flat parameters."""
 
     def __init__(self, name):
-        case = layers.build(name)  # a fresh one: not every model can be copied
+        case = catalogue.build(name)  # a fresh one: not every model can be copied
         self.model, self.batch = case.model.double(), _double(case.batch)
         self.objective = as_objective(case.loss)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -283,7 +272,7 @@ NOT_RIGHT_NOW = (
 )
 
 
-@pytest.fixture(scope="module", params=layers.CATALOGUE)
+@pytest.fixture(scope="module", params=catalogue.CATALOGUE)
 def name(request):
     """Of a module, so that the tests of one row follow one another and share its reference."""
     return request.param
@@ -351,7 +340,7 @@ DONE = []  # rows that this process has looked at
 def outcome(name):
     """What becomes of a row."""
     DONE.append(name)
-    case = layers.build(name)
+    case = catalogue.build(name)
     before = _state(case.model)
     batches = [case.batch] if isinstance(case.batch, dict) else case.batch
     with warnings.catch_warnings(record=True) as warned:  # as errors they would change the course
@@ -391,14 +380,14 @@ def test_the_hessian_is_right_or_an_error_names_the_layer_and_what_to_do(name):
     assert found.warned == (), found
     if found.kind == "refused":
         assert name in MAY_BE_REFUSED, found.words
-        assert any(word in found.words for word in layers.build(name).names), found.words
+        assert any(word in found.words for word in catalogue.build(name).names), found.words
         assert re.search(ADVICE, found.words), found.words
 
 
 def test_silently_wrong_none():
     """The counts over all rows, or over those of this process where there are several; -s shows."""
     several = "PYTEST_XDIST_WORKER" in os.environ
-    found = {row: outcome(row) for row in (DONE if several else layers.CATALOGUE)}
+    found = {row: outcome(row) for row in (DONE if several else catalogue.CATALOGUE)}
     counts = Counter(one.kind for one in found.values())
     for row, one in found.items():
         print(f"{row:40s} {one.kind:8s} {one.deviation:8.1e} {one.words[:90]}")  # noqa: T201

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sounding.curvature.recomputed import Packing
 from sounding.curvature.shortcuts import Shortcuts
 
 
@@ -23,7 +24,7 @@ def _derivatives(function, inputs, seed=0):
 
 def _same(function, inputs):
     plain = _derivatives(function, inputs)
-    with Shortcuts():
+    with Shortcuts(Packing()):
         quick = _derivatives(function, inputs)
     for one, other in zip(plain, quick, strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
@@ -44,7 +45,7 @@ def test_activations(function):
 
 def test_activations_by_their_closed_form():
     # SiLU at 0: x s(x) has slope 1/2 and second derivative 1/2.
-    with Shortcuts():
+    with Shortcuts(Packing()):
         x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         (slope,) = torch.autograd.grad(F.silu(x).sum(), x, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), x)

@@ -97,3 +97,76 @@ def test_errors_say_what_there_is(cure):
         cure(mlp(64, 10), "insert_norm", kind="spectral")
     with pytest.raises(ValueError, match="no activation is called 'swish'; there are relu"):
         cure(mlp(64, 10), "change_activation", to="swish")
+
+
+# -- between and behind the layers -----------------------------------------------------------------
+
+
+def test_a_linear_stack_gets_activations_between(cure, x):
+    net = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 16), nn.Linear(16, 10))
+    before = [p.detach().clone() for p in net.parameters()]
+    cure(net, "add_activations", kind="tanh")
+    assert kinds(net, nn.Tanh) == 2
+    first, second, last = (m for m in net.modules() if isinstance(m, nn.Linear))
+    assert isinstance(net[2], nn.Linear)
+    torch.testing.assert_close(net(x), last(torch.tanh(second(torch.tanh(first(x))))))
+    assert all(map(torch.equal, net.parameters(), before))
+
+
+def test_activations_go_behind_norms(cure, x):
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 2)
+    )
+    cure(net, "add_activations", inputs=x.view(-1, 1, 8, 8))
+    assert isinstance(net[1], nn.Sequential)
+    assert isinstance(net[1][1], nn.ReLU)
+    assert isinstance(net[2], nn.Sequential)
+    assert kinds(net, nn.ReLU) == 2
+
+
+def test_nothing_is_added_where_something_is(cure, x):
+    for net, inputs in (
+        (mlp(64, 32, 32, 10), x),
+        (Plain(64, 32, 32, 10), x),
+        (resnet(), x.view(-1, 1, 8, 8)),
+        (VisionTransformer(1), x.view(-1, 1, 8, 8)),
+        (nn.Sequential(nn.Linear(64, 10)), x),
+    ):
+        before = str(net)
+        with pytest.raises(NotApplicable, match="no layer follows another"):
+            cure(net, "add_activations", inputs=inputs)
+        assert str(net) == before
+
+
+@pytest.mark.parametrize(
+    "last", [nn.Softmax(1), nn.Sigmoid(), nn.ReLU(), nn.Tanh(), nn.Softplus(), nn.ReLU6()]
+)
+def test_output_activations_become_identities(cure, x, last):
+    net = nn.Sequential(*mlp(64, 32, 10), last)
+    scores = net[:-1](x)
+    cure(net, "remove_output_activation")
+    torch.testing.assert_close(net(x), scores)
+    assert kinds(net, nn.ReLU) == 1  # the one between stays
+
+
+def test_output_activations_that_stay(cure):
+    for net in (
+        mlp(64, 32, 10),
+        nn.Sequential(*mlp(64, 32, 10), nn.LogSoftmax(1)),
+        Plain(64, 32, 10, activation=torch.sigmoid),
+    ):
+        with pytest.raises(NotApplicable, match="no activation module stands behind"):
+            cure(net, "remove_output_activation")
+
+
+def test_dropout_that_drops_is_set(cure):
+    net = nn.Sequential(nn.Dropout(0.9), nn.Linear(64, 8), nn.Dropout(0.0))
+    cure(net, "set_dropout", p=0.2)
+    assert (net[0].p, net[2].p) == (0.2, 0.0)
+    inner = nn.LSTM(64, 8, num_layers=2, dropout=0.9)
+    cure(inner, "set_dropout", p=0.2)
+    assert inner.dropout == 0.2
+    with pytest.raises(NotApplicable, match="no dropout module drops anything"):
+        cure(mlp(64, 8, 4), "set_dropout")
+    with pytest.raises(ValueError, match=r"p is 1.5; a share"):
+        cure(net, "set_dropout", p=1.5)

@@ -80,11 +80,13 @@ def test_silent_or_refuted_on_healthy_runs(ran, run):
     level, now, _ = run["constant"]
     floor = 0.9 * now if level == 1.1 else 0.1
     tests = {"faster": (now, 0.5 * (now + floor)), "much_faster": (now, floor)}
+    tests["far_faster"] = (now, float("inf"))
     assert not hasattr(learning_rate_too_low(ran(**run, tests=tests)), "code")
 
 
 def test_refuted_where_a_higher_rate_does_not_learn(ran):
-    forks = {"faster": (2.3, 2.3), "much_faster": (2.3, float("inf"))}
+    worse = (2.3, float("inf"))
+    forks = {"faster": (2.3, 2.3), "much_faster": worse, "far_faster": worse}
     assert "no higher" in learning_rate_too_low(ran(constant=(2.3, 2.3), tests=forks))
 
 

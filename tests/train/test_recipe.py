@@ -77,10 +77,20 @@ def test_a_function_makes_the_optimiser_and_lr_overrides():
     assert make_optimiser(Recipe(optimiser=make, lr=0.1), [parameter]).param_groups[0]["lr"] == 0.1
 
 
+def test_options_reach_the_optimiser_and_the_rest_keeps_torchs_defaults():
+    recipe = Recipe(optimiser="adam", lr=0.1, options={"betas": (0.5, 0.9), "eps": 1e-3})
+    made = make_optimiser(recipe, [nn.Parameter(torch.ones(1))]).defaults
+    assert (made["betas"], made["eps"], made["amsgrad"]) == ((0.5, 0.9), 1e-3, False)
+    assert hash(recipe) == hash(recipe.replace(lr=0.1))
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({}, "lr is missing"),
+        ({"lr": 0.1, "options": {"betas": (0.9, 0.99)}}, "'betas', which 'sgd' does not take"),
+        ({"lr": 0.1, "options": {"lr": 0.2}}, "'lr', which 'sgd' does not take here"),
+        ({"optimiser": torch.optim.SGD, "options": {"nesterov": True}}, "a function sets its own"),
         ({"lr": 0.0}, "must be positive and finite"),
         ({"lr": float("nan")}, "must be positive and finite"),
         ({"lr": 0.1, "optimiser": "adan"}, "did you mean 'adam'"),

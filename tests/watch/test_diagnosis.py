@@ -1,4 +1,4 @@
-"""From a loop to its diagnosis: the fault first, nothing where nothing is wrong, nothing changed."""
+"""From a loop to its diagnosis: the fault first; nothing where nothing is wrong or changed."""
 
 import pytest
 import torch

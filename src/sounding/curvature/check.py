@@ -8,10 +8,12 @@ gradient itself must be the slope of the loss: a detached value makes it another
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
 from sounding.curvature.products import (
+    METHODS,
     SINGLE_STEPS,
     STEPS,
     Product,
@@ -23,6 +25,7 @@ from sounding.curvature.products import (
     moved,
     value,
 )
+from sounding.curvature.ranks import Ranks
 from sounding.curvature.setting import SLICE, Subject, sliced, widened
 from sounding.objective import Batch
 from sounding.vectors import normal
@@ -60,6 +63,24 @@ def small(subject: Subject, batch: Batch) -> tuple[Subject, Batch]:
             continue
         return wide, converted
     return subject, batch
+
+
+def agreed(
+    ranks: Ranks, verified: Callable[[str | None], Verification], method: str | None
+) -> Verification:
+    """The first method that is right on every rank; undecided if it is on any.
+
+    `verified` tries one method, or all of them for None, and raises where none is right.
+    """
+    with ranks.together():
+        found = verified(method)
+    methods = ranks.gathered(found.method)
+    last = max(methods, key=list(METHODS).index)
+    if any(other != last for other in methods):
+        with ranks.together():
+            found = found if found.method == last else verified(last)
+    undecided = "undecided" in ranks.gathered(found.outcome)
+    return dataclasses.replace(found, outcome="undecided" if undecided else found.outcome)
 
 
 def verify(subject: Subject, batch: Batch, method: str, *, seed: int = 0) -> Verification:

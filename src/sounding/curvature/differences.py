@@ -16,9 +16,10 @@ import torch
 
 from sounding.curvature.check import AGREE, AGREE_SINGLE
 from sounding.curvature.pieces import Piece
-from sounding.curvature.products import SINGLE_STEPS, STEPS, Product, differenced, gradient, value
+from sounding.curvature.products import SINGLE_STEPS, STEPS, Product, differenced
 from sounding.curvature.setting import Subject
 from sounding.curvature.shards import Shards
+from sounding.curvature.weighted import height, slope
 from sounding.vectors import local
 
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3)  # single precision: sharp minima need the short ones
@@ -52,21 +53,6 @@ def over_shards(subject: Subject, parts: list[Piece], step: float) -> Product:
         return torch.stack(rows).to(block.dtype)
 
     return product
-
-
-def slope(subject: Subject, parts: list[Piece]) -> torch.Tensor:
-    """(w,) the gradient of the whole loss; FSDP2 takes a mean over ranks, hence the factor."""
-    ranks = _shards(subject).ranks
-    return sum(
-        (gradient(subject, part.batch, part.weight * ranks.count) for part in parts[1:]),
-        gradient(subject, parts[0].batch, parts[0].weight * ranks.count),
-    )
-
-
-def height(subject: Subject, parts: list[Piece]) -> torch.Tensor:
-    """() the whole loss."""
-    own = sum(part.weight * value(subject, part.batch).double() for part in parts)
-    return _shards(subject).ranks.add(torch.as_tensor(own))
 
 
 def accuracy(subject: Subject, parts: list[Piece], start: torch.Tensor) -> Accuracy:

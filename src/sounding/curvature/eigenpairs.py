@@ -78,7 +78,8 @@ def eigenpairs(
             was found as often as that may have further copies: then it begins anew with twice as
             many.
         basis: Vectors kept before a restart; by default as many as half of the free memory holds.
-            After a restart the probability of a miss does not fall any further.
+            After a restart it takes products of their own, which keep three vectors, to make sure
+            that none was missed.
         most: Products at most.
         host: Keep the vectors in the host's memory.
         seed: Of the random vectors.
@@ -213,11 +214,6 @@ def _advice(search: Search, close: bool) -> str:
         return "interrupted; this is the best so far"
     if not close:
         return f"the residuals are above tol after {search.spent} products; raise most or tol"
-    if search.stuck:
-        return (
-            "an eigenvalue farther out may have been missed, and after a restart no more products "
-            f"settle it; raise basis (now {search.capacity}, what the memory holds), tol or miss"
-        )
     return (
         f"an eigenvalue farther out may have been missed; raise most (now {search.most}), basis "
         f"(now {search.capacity}) or tol"

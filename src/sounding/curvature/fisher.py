@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils._pytree import tree_map
 
@@ -13,8 +14,9 @@ from sounding.curvature.operator import Operator
 from sounding.curvature.output_check import check_gradient
 from sounding.curvature.outputs import loss_of_output, output_value, pulled
 from sounding.curvature.predictive import outer_products, predictive
+from sounding.curvature.problem import Problem
 from sounding.curvature.products import Product, gradient
-from sounding.curvature.sandwich import Problem, problem, sandwich
+from sounding.curvature.sandwich import of_output, sandwich
 from sounding.curvature.setting import samples as samples_in
 from sounding.objective import Batch, Loss, Objective
 from sounding.vectors import Pattern, normal
@@ -36,6 +38,7 @@ def fisher(
     method: str | None = None,
     check: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Operator:
     """The Fisher matrix, with targets drawn from the model's own predictions.
 
@@ -47,7 +50,8 @@ def fisher(
     mse_loss the distribution is the normal one with variance 1/2, of which it is the likelihood.
 
     Targets of the data are looked at only for their shape and for `ignore_index`. The draws depend
-    on the seed and a sample's place in the data alone, not on how it is cut into micro-batches.
+    on the seed and a sample's place in the data alone, not on how it is cut into micro-batches;
+    where several processes measure together, their data count as one after another.
 
     Args:
         model: Any module that returns one tensor.
@@ -63,6 +67,7 @@ def fisher(
         method: How J v is made: 'kept', 'double', 'forward' or 'difference'; chosen by default.
         check: Whether to check the derivative of the output.
         seed: Of the draws and of the dropout masks.
+        group: Processes that measure together, as for :func:`sounding.hessian`.
 
     Raises:
         ValueError: If the loss is not one of these (names them), or as :func:`gauss_newton` does.
@@ -76,17 +81,10 @@ def fisher(
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}; it is a number of draws, 1 at least")
-    given = problem(
-        "fisher",
-        model,
-        loss,
-        batches,
-        parameters=parameters,
-        reduction=reduction,
-        micro_batch=micro_batch,
-        check=check,
-        seed=seed,
-    )
+    given = of_output(
+        "fisher", model, loss, batches, parameters=parameters, reduction=reduction,
+        micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed, group=group,
+    )  # fmt: skip
     kind = predictive(given.subject.objective.loss)  # type: ignore[attr-defined]
     if kind.reduction != reduction:
         raise ValueError(
@@ -94,12 +92,13 @@ def fisher(
             "make them the same"
         )
     targets = [part.batch[1] for part in given.parts]
-    firsts = [0, *itertools.accumulate(len(t) if t.ndim else 1 for t in targets)]
+    counts = [len(t) if t.ndim else 1 for t in targets]
+    firsts = list(itertools.accumulate(counts, initial=given.ranks.ahead(sum(counts))))
 
     def middle(i: int, found: torch.Tensor) -> tuple[Product, float]:
         return outer_products(kind, found, targets[i], draws=samples, first=firsts[i], seed=seed)
 
-    return sandwich(given, middle, method=method, memory=memory)
+    return sandwich(given, middle, matrix="Fisher matrix")
 
 
 def empirical_fisher(
@@ -114,6 +113,7 @@ def empirical_fisher(
     method: str | None = None,
     check: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Operator:
     """The mean of g g' over the samples, g the gradient of a sample's loss for its own target.
 
@@ -126,20 +126,11 @@ def empirical_fisher(
     Under ``reduction='sum'`` g is the gradient of the sample's term, and g g' are added, not
     averaged: the matrix is N times that of the mean.
 
-    Args:
-        model: Any module that returns one tensor with the samples along the first dimension.
-        loss: A function of (output, target) that does not mix the samples.
-        batches: As for :func:`gauss_newton`.
-        parameters: Names or patterns; the block that belongs to them.
-        reduction: 'mean' or 'sum': what the loss does over the samples of a batch.
-        micro_batch: Samples that go through at once; less memory, the same matrix.
-        memory: Bytes that kept graphs may fill; half of what is free by default.
-        method: How J v is made: 'kept', 'double', 'forward' or 'difference'; chosen by default.
-        check: Whether to check derivatives, `reduction`, and that samples do not mix in the loss.
-        seed: Of the dropout masks.
+    Arguments are those of :func:`gauss_newton`; the model's output has the samples along its first
+    dimension. `check` looks also whether `reduction` is what the loss does, and at the mixing.
 
     Raises:
-        ValueError: If the loss mixes the samples or `reduction` is not what it does; or as
+        ValueError: If the loss mixes the samples, or `reduction` is not what it does; or as
             :func:`gauss_newton` raises it.
 
     Example:
@@ -148,18 +139,11 @@ def empirical_fisher(
         >>> empirical_fisher(net, nn.functional.mse_loss, (x, y)) @ torch.tensor([2.0, 4.0])
         tensor([1., 2.])
     """
-    given = problem(
-        "empirical_fisher",
-        model,
-        loss,
-        batches,
-        parameters=parameters,
-        reduction=reduction,
-        micro_batch=micro_batch,
-        check=check,
-        seed=seed,
-    )
-    return _of_samples(given, reduction, method, memory)
+    given = of_output(
+        "empirical_fisher", model, loss, batches, parameters=parameters, reduction=reduction,
+        micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed, group=group,
+    )  # fmt: skip
+    return _of_samples(given, "empirical Fisher matrix")
 
 
 def gradient_covariance(
@@ -174,6 +158,7 @@ def gradient_covariance(
     method: str | None = None,
     check: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Operator:
     """The covariance of the samples' gradients: :func:`empirical_fisher` around their mean.
 
@@ -190,34 +175,31 @@ def gradient_covariance(
         >>> gradient_covariance(net, nn.functional.mse_loss, (x, y)) @ torch.tensor([2.0, 4.0])
         tensor([-0.5000,  0.5000])
     """
-    given = problem(
-        "gradient_covariance",
-        model,
-        loss,
-        batches,
-        parameters=parameters,
-        reduction=reduction,
-        micro_batch=micro_batch,
-        check=check,
-        seed=seed,
-    )
-    second = _of_samples(given, reduction, method, memory)
-    mean, count = _mean_gradient(given)
-    factor = 1 / count if reduction == "sum" else 1.0
+    given = of_output(
+        "gradient_covariance", model, loss, batches, parameters=parameters, reduction=reduction,
+        micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed, group=group,
+    )  # fmt: skip
+    second = _of_samples(given, "covariance of the gradients")
+    with given.ranks.together():
+        own, count = _mean_gradient(given)
+    mean = given.summed(own[None])[0].to(second.device)
+    factor = 1 / sum(given.ranks.gathered(count)) if reduction == "sum" else 1.0
     around = Operator(
-        lambda block: factor * (block @ mean)[:, None] * mean,
+        lambda block: factor * second.total(block @ mean)[:, None] * mean,
         second.size,
+        width=second.width,
         dtype=second.dtype,
         device=second.device,
     )
-    return second - around
+    found = second - around
+    found.name = second.name
+    return found
 
 
-def _of_samples(
-    given: Problem, reduction: str, method: str | None, memory: float | None
-) -> Operator:
+def _of_samples(given: Problem, matrix: str) -> Operator:
     """The matrix of the samples' own gradients."""
-    notes = _check_samples(given, reduction) if given.few is not None else ()
+    with given.ranks.together():
+        notes = _check_samples(given) if given.check else ()
     if any(isinstance(m, BATCH_NORM) and m.training for m in given.subject.model.modules()):
         notes += ("batch norm in training mode: a sample's gradient goes through the whole batch",)
 
@@ -229,13 +211,13 @@ def _of_samples(
         def apply(block: torch.Tensor) -> torch.Tensor:
             u = block.view(len(block), *slopes.shape)
             along = (u * slopes).sum(2, keepdim=True)  # (k, N, 1)
-            if reduction == "mean":  # the N of g, twice, over the N of the mean
+            if given.reduction == "mean":  # the N of g, twice, over the N of the mean
                 along = along * count
             return (along * slopes).reshape(len(block), -1)
 
         return apply, float(slopes.nbytes)
 
-    return sandwich(given, middle, method=method, memory=memory, notes=notes)
+    return sandwich(given, middle, matrix=matrix, notes=notes)
 
 
 def _count(found: torch.Tensor, batch: Batch) -> int:
@@ -251,7 +233,7 @@ def _count(found: torch.Tensor, batch: Batch) -> int:
 
 
 def _mean_gradient(given: Problem) -> tuple[torch.Tensor, int]:
-    """(n,) the gradient of the whole loss, and the number of samples."""
+    """(n,) this rank's share of the gradient of the whole loss, and its number of samples."""
     total, count = torch.zeros(given.subject.layout.size), 0
     total = total.to(given.subject.device, given.subject.dtype)
     for part in given.parts:
@@ -265,14 +247,13 @@ def _mean_gradient(given: Problem) -> tuple[torch.Tensor, int]:
 # -- what a sample's gradient needs ---------------------------------------------------------
 
 
-def _check_samples(given: Problem, reduction: str) -> tuple[str, ...]:
+def _check_samples(given: Problem) -> tuple[str, ...]:
     """The gradient of the loss is right, and a sample's share of it is its own.
 
     The samples are joined by as many others with the same targets: a sum over samples leaves the
     gradient by the first ones as it was, a mean halves it, whatever else changes it mixes them.
     """
-    assert given.few is not None
-    few, batch = given.few
+    (few, batch), reduction = given.few, given.reduction
     found = output_value(few, batch)
     behind = loss_of_output(few, found)
     check_gradient(behind, batch)

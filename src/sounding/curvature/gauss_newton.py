@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from sounding.curvature.check import verify
 from sounding.curvature.operator import Operator
 from sounding.curvature.outputs import loss_of_output, output_value
+from sounding.curvature.problem import Problem
 from sounding.curvature.products import Product, difference, forward, kept
-from sounding.curvature.sandwich import Problem, problem, sandwich
+from sounding.curvature.sandwich import of_output, sandwich
 from sounding.curvature.setting import Subject
 from sounding.objective import Batch, Loss, Objective
 from sounding.vectors import Pattern, normal
@@ -32,6 +34,7 @@ def gauss_newton(
     method: str | None = None,
     check: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Operator:
     """J'H J: the loss's Hessian by the output, H, carried to the parameters by the output's J.
 
@@ -59,6 +62,7 @@ def gauss_newton(
         method: How J v is made: 'kept', 'double', 'forward' or 'difference'; chosen by default.
         check: Whether to check; without it the backward passes are trusted.
         seed: Of the dropout masks.
+        group: Processes that measure together, as for :func:`sounding.hessian`.
 
     Raises:
         ValueError: If the loss is an :class:`Objective`, the output is not one tensor, or no method
@@ -71,28 +75,21 @@ def gauss_newton(
         >>> G @ torch.tensor([3.0, 0.0, 0.0])  # 2/N X'X, as the model is linear
         tensor([2., 0., 0.])
     """
-    given = problem(
-        "gauss_newton",
-        model,
-        loss,
-        batches,
-        parameters=parameters,
-        reduction=reduction,
-        micro_batch=micro_batch,
-        check=check,
-        seed=seed,
-    )
-    how, notes = _verified_loss(given) if check else ("kept", ())
+    given = of_output(
+        "gauss_newton", model, loss, batches, parameters=parameters, reduction=reduction,
+        micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed, group=group,
+    )  # fmt: skip
+    with given.ranks.together():
+        how, notes = _verified_loss(given) if check else ("kept", ())
 
     def middle(i: int, output: torch.Tensor) -> tuple[Product, float]:
         return _hessian(loss_of_output(given.subject, output), given.parts[i].batch, how)
 
-    return sandwich(given, middle, method=method, memory=memory, notes=notes)
+    return sandwich(given, middle, matrix="Gauss-Newton matrix", notes=notes)
 
 
 def _verified_loss(given: Problem) -> tuple[str, tuple[str, ...]]:
     """The first method that is right for the loss alone, and what there is to say of it."""
-    assert given.few is not None
     few, batch = given.few
     behind = loss_of_output(few, output_value(few, batch))
     tried = []
@@ -108,7 +105,6 @@ def _verified_loss(given: Problem) -> tuple[str, tuple[str, ...]]:
 
 
 def _notes(given: Problem, behind: Subject, how: str, outcome: str) -> tuple[str, ...]:
-    assert given.few is not None
     vectors = normal(VECTORS, behind.layout.size, seed=0, dtype=behind.dtype, device=behind.device)
     products = _hessian(behind, given.few[1], how)[0](vectors)
     notes = []

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import nn
 
 from sounding.curvature.blame import culprits
-from sounding.curvature.check import Verification, small, verify
-from sounding.curvature.memory import SHARE, advice, free_bytes, readable
+from sounding.curvature.check import Verification, agreed, verify
+from sounding.curvature.memory import advice, readable
 from sounding.curvature.operator import Operator
-from sounding.curvature.parallel import check_replicas, ranks_of
-from sounding.curvature.pieces import Piece, check_parts, listed, pieces, shared
+from sounding.curvature.parallel import ranks_of
+from sounding.curvature.pieces import Piece
+from sounding.curvature.problem import Problem, problem
 from sounding.curvature.products import (
     METHODS,
     OverBudget,
@@ -26,15 +24,10 @@ from sounding.curvature.products import (
     forward,
     kept,
 )
-from sounding.curvature.ranks import Ranks
 from sounding.curvature.setting import Subject
-from sounding.curvature.sharded import by_differences, fits_whole, on_whole
-from sounding.curvature.weighted import weighted
+from sounding.curvature.sharded import by_differences, fits_whole
 from sounding.objective import Batch, Loss, Objective, as_objective
-from sounding.train import check_model, check_numbers
 from sounding.vectors import Pattern
-
-ORDER = tuple(METHODS)  # from the method that is tried first to the last resort
 
 
 def hessian(
@@ -88,6 +81,7 @@ def hessian(
             derivatives (names the layer).
 
     Example:
+        >>> import torch
         >>> net = nn.Linear(3, 1, bias=False)
         >>> x = torch.eye(3)
         >>> H = hessian(net, nn.functional.mse_loss, (x, torch.ones(3, 1)))
@@ -96,105 +90,53 @@ def hessian(
     """
     ranks = ranks_of(model, group)
     with ranks.together():
-        if method is not None and method not in METHODS:
-            raise ValueError(f"method is {method!r}; there are {', '.join(METHODS)}")
-        check_model(model)
-        given = Subject(model, as_objective(loss), pattern=parameters, seed=seed, parallel=True)
-        every = listed(batches)
-        parts = pieces(every, micro_batch=micro_batch, reduction=reduction)
-        for part in parts:
-            check_numbers(part.batch)
-    budget = SHARE * free_bytes(given.passes_on) if memory is None else float(memory)
-    if given.shards is not None and not fits_whole(given, method, budget):
-        return by_differences(given, every[0], parts, micro_batch, reduction, check=check)
-    notes = check_replicas(ranks, given.model) if given.shards is None else ()
-    subject = given.gathered()
-    with ranks.together():
-        if micro_batch is not None:
-            check_parts(subject, every[0], micro_batch, reduction)
-        _check_loss(subject, parts)
-    chosen = method or "kept"
-    if check:
-        verification = _verified_together(subject, parts[0].batch, method, ranks)
-        chosen, notes = verification.method, (*notes, *_notes(verification))
-    with ranks.together():
-        products, used = _products(subject, parts, chosen, budget)
-    apply = weighted(given, products, shared(parts, ranks, reduction))
-    if given.shards is not None:
-        return on_whole(given, subject, apply, used, notes)
-    return Operator(
-        apply if ranks.count == 1 else lambda block: ranks.add(apply(block)),
-        subject.layout.size,
-        dtype=subject.dtype,
-        device=subject.device,
-        layout=subject.layout,
-        agree=lambda number: ranks.largest(number, subject.device),
-        name=f"Hessian of {type(subject.model).__name__}",
-        method=", ".join(METHODS[m] for m in used),
-        notes=notes,
-    )
-
-
-def _check_loss(subject: Subject, parts: list[Piece]) -> None:
-    """The loss is finite, and no pass shortens the rows of an embedding (`max_norm`)."""
-    shortening = {
-        f"{name} ({type(m).__name__})": m
-        for name, m in subject.model.named_modules()
-        if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm is not None
-    }
-    value = math.nan
-    for part in parts if shortening else parts[:1]:
-        with subject.prepared():
-            before = {name: m.weight.detach().clone() for name, m in shortening.items()}
-            value = float(subject.loss(part.batch).detach())
-            changed = [n for n, m in shortening.items() if not torch.equal(m.weight, before[n])]
-        if changed:
-            raise ValueError(
-                f"{changed[0]} has rows longer than its max_norm, which a pass shortens without a "
-                "gradient, so there is no Hessian of the loss; run the batches through the model "
-                "once (the rows stay short), or freeze that weight"
-            )
-    if not math.isfinite(value):
-        raise ValueError(
-            f"the loss of the first batch is {value}, so there is no curvature to measure; run "
-            "sounding.checkup on it to see which call made it"
+        given = problem(
+            model, as_objective(loss), batches, ranks, parameters=parameters, reduction=reduction,
+            micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed,
+        )  # fmt: skip
+    if given.held.shards is not None and _by_differences(given):
+        return by_differences(
+            given.held, given.first, given.parts, micro_batch, reduction, check=check
         )
+    given = given.gathered()
+    with ranks.together():
+        given.check_loss()
+    chosen, notes = method or "kept", ()
+    if check:
+        found = agreed(ranks, lambda one: _verified(*given.few, one), method)
+        chosen, notes = found.method, _notes(found)
+    with ranks.together():
+        products, used = _products(given.subject, given.parts, chosen, given.budget)
+    how = ", ".join(METHODS[m] for m in used)
+    return given.operator(products, matrix="Hessian", method=how, notes=notes)
+
+
+def _by_differences(given: Problem) -> bool:
+    """Whether nothing is to be whole of a model that is sharded; the same answer on all ranks."""
+    needed_by = "" if given.method is None else f"method {given.method!r}"
+    return given.method == "difference" or not fits_whole(
+        given.held, given.budget, needed_by=needed_by
+    )
 
 
 # -- which method ---------------------------------------------------------------------------
 
 
-def _verified(subject: Subject, batch: Batch, method: str | None) -> Verification:
-    """The first method that is right, in the order of their cost."""
-    few, few_batch = small(subject, batch)
+def _verified(few: Subject, batch: Batch, method: str | None) -> Verification:
+    """The first method that is right for a small copy, in the order of their cost."""
     order = (method,) if method else ("kept", "forward", "difference")
     tried: list[Verification] = []
     for candidate in order:
-        tried.append(verify(few, few_batch, candidate))
+        tried.append(verify(few, batch, candidate))
         if tried[-1].outcome in ("right", "undecided"):
             return tried[-1]
-    names = culprits(few, few_batch, order)
+    names = culprits(few, batch, order)
     where = ", ".join(names) or "the loss, a function between modules, or a kink just here"
     raise ValueError(
         f"no right second derivative of {where}: {'; '.join(map(_said, tried))}. Detached values "
         "and weights that a pass rewrites do this: take that out, call model.eval(), freeze its "
         "parameters, or leave them out with parameters=...; check=False trusts double backward"
     )
-
-
-def _verified_together(
-    subject: Subject, batch: Batch, method: str | None, ranks: Ranks
-) -> Verification:
-    """The first method that is right on every rank; undecided if it is on any."""
-    with ranks.together():
-        found = _verified(subject, batch, method)
-    methods = ranks.gathered(found.method)
-    last = max(methods, key=ORDER.index)
-    if any(other != last for other in methods):
-        with ranks.together():
-            found = found if found.method == last else _verified(subject, batch, last)
-    undecided = "undecided" in ranks.gathered(found.outcome)
-    return dataclasses.replace(found, outcome="undecided" if undecided else found.outcome)
 
 
 def _said(verification: Verification) -> str:

@@ -15,8 +15,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from sounding.curvature.backward import Backward, strided
-from sounding.curvature.products import SINGLE_STEPS, STEPS, Product, differenced, saved_bytes
+from sounding.curvature.backward import Backward
+from sounding.curvature.products import (
+    SINGLE_STEPS,
+    STEPS,
+    Product,
+    backward,
+    differenced,
+    saved_bytes,
+)
+from sounding.curvature.recomputed import Packing, packing, recomputed
 from sounding.curvature.setting import Subject, widened
 from sounding.curvature.shortcuts import Shortcuts
 from sounding.objective import Batch, as_objective
@@ -56,10 +64,15 @@ def linearised(
         found = output_value(subject, batch)
         pull = functools.partial(pulled, subject, batch)
         return Linearised(found, _differences(subject, batch), pull, 0.0)
-    with subject.prepared(), saved_bytes(subject, budget) as held, Shortcuts():
+    with (
+        subject.prepared(),
+        saved_bytes(subject, budget) as held,
+        packing() as packed,
+        Shortcuts(packed),
+    ):
         found = output(subject, batch)
-        pull = Backward([found], subject.parameters)
-        push = _forward(subject, batch) if method == "forward" else _twice(subject, found)
+        pull = recomputed(subject, Backward([found], subject.parameters), packed)
+        push = _forward(subject, batch) if method == "forward" else _twice(subject, found, packed)
     return Linearised(found.detach(), push, pull, held[0])
 
 
@@ -98,13 +111,13 @@ def output_value(subject: Subject, batch: Batch) -> torch.Tensor:
 # -- J v ------------------------------------------------------------------------------------
 
 
-def _twice(subject: Subject, found: torch.Tensor) -> Product:
+def _twice(subject: Subject, found: torch.Tensor, packed: Packing) -> Product:
     """Backward through the backward pass, in which the parameters' side is a constant."""
     u = torch.zeros_like(found, requires_grad=True)
     gradients = torch.autograd.grad(
         found, subject.parameters, u, create_graph=True, materialize_grads=True
     )
-    return Backward(gradients, [u])
+    return recomputed(subject, Backward(gradients, [u]), packed)
 
 
 def _forward(subject: Subject, batch: Batch) -> Product:
@@ -175,20 +188,12 @@ def _row(subject: Subject, batch: Batch) -> torch.Tensor:
 
 
 def pulled(subject: Subject, batch: Batch, block: torch.Tensor) -> torch.Tensor:
-    """(k, m) -> (k, n): J'u for each row, on a new graph each.
-
-    By ``.backward()``, which some operations insist on (reentrant checkpoints).
-    """
+    """(k, m) -> (k, n): J'u for each row, on a new graph each."""
     rows = []
     for u in block:
         with subject.prepared():
             found = output(subject, batch)
-            found.backward(u.view_as(found).to(found.dtype))
-            parts = [
-                torch.zeros_like(p) if p.grad is None else strided(p.grad.detach())
-                for p in subject.parameters
-            ]
-            rows.append(subject.layout.join(parts))
+            rows.append(backward(subject, found, u.view_as(found).to(found.dtype)))
     return torch.stack(rows)
 
 

@@ -23,19 +23,16 @@ class Piece:
     weight: float  # of its loss in the whole
 
 
-def pieces(
-    batches: Any, *, micro_batch: int | None, reduction: str, subject: Subject | None = None
-) -> list[Piece]:
+def pieces(batches: Any, *, micro_batch: int | None, reduction: str) -> list[Piece]:
     """Batches with weights: by samples for a loss that is a mean ('mean'), one each for a 'sum'.
 
     Args:
         batches: As for :func:`listed`.
         micro_batch: Samples in a part, None for whole batches.
         reduction: What the loss does over the samples of a batch.
-        subject: Where given, one batch is run whole and in parts to see that these add up.
 
     Raises:
-        ValueError: If there is no batch, it cannot be cut, or its parts do not add up.
+        ValueError: If there is no batch, or it cannot be cut.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; it is 'mean' or 'sum', as the loss does it")
@@ -49,8 +46,6 @@ def pieces(
         for part in parts:
             inner = (samples(part) or 1) / size if reduction == "mean" else 1.0
             found.append(Piece(part, share * (inner if len(parts) > 1 else 1.0)))
-    if micro_batch is not None and subject is not None:
-        check_parts(subject, every[0], micro_batch, reduction)
     return found
 
 

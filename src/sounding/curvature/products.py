@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sounding.curvature.backward import Backward, strided
+from sounding.curvature.recomputed import Packing, packing, recomputed
 from sounding.curvature.setting import Subject, widened
 from sounding.curvature.shards import is_sharded, moved_shards
 from sounding.curvature.shortcuts import Shortcuts
@@ -51,8 +52,8 @@ def kept(subject: Subject, batch: Batch, budget: float = float("inf")) -> tuple[
         OverBudget: If the graph needs more than `budget` bytes.
     """
     with subject.prepared():
-        gradients, size = _gradient_graph(subject, batch, budget)
-    return Backward(gradients, subject.parameters), size
+        gradients, size, packed = _gradient_graph(subject, batch, budget)
+    return recomputed(subject, Backward(gradients, subject.parameters), packed), size
 
 
 def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Product:
@@ -60,7 +61,7 @@ def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Prod
 
     def product(block: torch.Tensor) -> torch.Tensor:
         with subject.prepared():
-            gradients, _ = _gradient_graph(subject, batch, budget)
+            gradients, _, _ = _gradient_graph(subject, batch, budget)
             return Backward(gradients, subject.parameters)(block)
 
     return product
@@ -68,13 +69,13 @@ def double(subject: Subject, batch: Batch, budget: float = float("inf")) -> Prod
 
 def _gradient_graph(
     subject: Subject, batch: Batch, budget: float
-) -> tuple[tuple[torch.Tensor, ...], float]:
-    with saved_bytes(subject, budget) as held, Shortcuts():
+) -> tuple[tuple[torch.Tensor, ...], float, Packing]:
+    with saved_bytes(subject, budget) as held, packing() as packed, Shortcuts(packed):
         loss = subject.loss(batch)
         gradients = torch.autograd.grad(
             loss, subject.parameters, create_graph=True, materialize_grads=True
         )
-    return gradients, held[0]
+    return gradients, held[0], packed
 
 
 @contextlib.contextmanager
@@ -227,19 +228,28 @@ def value(subject: Subject, batch: Batch) -> torch.Tensor:
 def gradient(subject: Subject, batch: Batch, weight: float = 1.0) -> torch.Tensor:
     """(n,) the gradient of the loss times `weight`, by an ordinary backward pass."""
     with subject.prepared():
-        loss = subject.loss(batch) * weight
-        if subject.hooked:  # whose hooks .backward() would run
-            gradients = torch.autograd.grad(loss, subject.parameters, allow_unused=True)
-        else:
-            loss.backward()
-            gradients = [p.grad for p in subject.parameters]
-        if subject.shards is not None and all(g is None for g in gradients):
-            raise ValueError(
-                "no gradient arrives in the shards of the model; call its method "
-                "set_requires_gradient_sync(True) first"
-            )
-        found = [
-            torch.zeros_like(p) if g is None else strided(g.detach())
-            for g, p in zip(gradients, subject.parameters, strict=True)
-        ]
-        return subject.layout.join(found)
+        return backward(subject, subject.loss(batch) * weight)
+
+
+def backward(
+    subject: Subject, output: torch.Tensor, along: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(n,) the gradient of `output` (times `along`); call it inside ``subject.prepared()``.
+
+    By ``.backward()``, which some operations insist on (reentrant checkpoints).
+    """
+    if subject.hooked:  # whose hooks .backward() would run
+        found = torch.autograd.grad(output, subject.parameters, along, allow_unused=True)
+    else:
+        output.backward(along)
+        found = [p.grad for p in subject.parameters]
+    if subject.shards is not None and all(g is None for g in found):
+        raise ValueError(
+            "no gradient arrives in the shards of the model; call its method "
+            "set_requires_gradient_sync(True) first"
+        )
+    parts = [
+        torch.zeros_like(p) if g is None else strided(g.detach())
+        for g, p in zip(found, subject.parameters, strict=True)
+    ]
+    return subject.layout.join(parts)

@@ -27,6 +27,18 @@ class Ranks:
         """How many they are."""
         return math.prod(g.size() for g in self._groups)
 
+    @property
+    def place(self) -> int:
+        """Which this one is among them, as :meth:`gathered` puts them in order."""
+        found, below = 0, 1
+        for group in self._groups:
+            found, below = found + group.rank() * below, below * group.size()
+        return found
+
+    def ahead(self, count: int) -> int:
+        """The sum of the counts of all ranks before this one."""
+        return sum(self.gathered(count)[: self.place])
+
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of every rank's tensor, in place."""
         for group in self._groups:

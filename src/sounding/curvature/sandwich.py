@@ -7,15 +7,15 @@ four differ only in A: the Hessian of the loss by the output, or outer products 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from sounding.curvature.check import Verification, small
-from sounding.curvature.memory import SHARE, free_bytes, readable
+from sounding.curvature.check import Verification, agreed
+from sounding.curvature.memory import readable
 from sounding.curvature.operator import Operator
 from sounding.curvature.output_check import verified_output
 from sounding.curvature.outputs import (
@@ -23,15 +23,14 @@ from sounding.curvature.outputs import (
     Linearised,
     linearised,
     loss_of_output,
-    output,
     output_value,
 )
-from sounding.curvature.pieces import Piece, pieces
+from sounding.curvature.parallel import ranks_of
+from sounding.curvature.problem import Problem, problem
 from sounding.curvature.products import OverBudget, Product
 from sounding.curvature.setting import SLICE, Subject, samples, sliced
-from sounding.curvature.weighted import weighted
+from sounding.curvature.sharded import fits_whole
 from sounding.objective import Batch, Loss, Objective, as_objective
-from sounding.train import check_model, check_numbers
 from sounding.vectors import Pattern
 
 # The i-th piece and its output -> A for it, (k, m) -> (k, m), and the bytes that it holds.
@@ -40,16 +39,7 @@ Middle = Callable[[int, torch.Tensor], tuple[Product, float]]
 MIDDLE = 3  # outputs that an A holds at most, roughly: two for cross_entropy, one for mse_loss
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """A loss of (output, target) on some batches, ready to be differentiated."""
-
-    subject: Subject
-    parts: list[Piece]
-    few: tuple[Subject, Batch] | None  # a small copy to check on; None where nothing is checked
-
-
-def problem(
+def of_output(
     name: str,
     model: nn.Module,
     loss: Loss | Objective,
@@ -58,42 +48,44 @@ def problem(
     parameters: Pattern,
     reduction: str,
     micro_batch: int | None,
+    memory: float | None,
+    method: str | None,
     check: bool,
     seed: int,
+    group: dist.ProcessGroup | None,
 ) -> Problem:
-    """Everything that can be wrong with the arguments is said here.
+    """The problem of a loss of (output, target), for the function of this name.
 
     Raises:
         ValueError: If the loss is an Objective or depends on parameters other than through the
             output, or as :func:`sounding.hessian` raises it.
     """
-    check_model(model)
-    objective = as_objective(loss)
-    if not hasattr(objective, "loss"):
-        raise ValueError(
-            f"{name} needs the model's output, which an Objective of (model, batch) hides; pass a "
-            "loss of (output, target), or use sounding.hessian"
-        )
-    subject = Subject(model, objective, pattern=parameters, seed=seed)
-    parts = pieces(batches, micro_batch=micro_batch, reduction=reduction, subject=subject)
-    for part in parts:
-        check_numbers(part.batch)
-    _check_loss(subject, parts[0].batch)
-    _check_lookups(subject, parts)
-    return Problem(subject, parts, small(subject, parts[0].batch) if check else None)
+    ranks = ranks_of(model, group)
+    with ranks.together():
+        objective = as_objective(loss)
+        if not hasattr(objective, "loss"):
+            raise ValueError(
+                f"{name} needs the model's output, which an Objective of (model, batch) hides; "
+                "pass a loss of (output, target), or use sounding.hessian"
+            )
+        given = problem(
+            model, objective, batches, ranks, parameters=parameters, reduction=reduction,
+            micro_batch=micro_batch, memory=memory, method=method, check=check, seed=seed,
+        )  # fmt: skip
+    if given.held.shards is not None:
+        fits_whole(given.held, given.budget, needed_by=name)
+    given = given.gathered()
+    with ranks.together():
+        _check_way(given.subject, given.parts[0].batch)
+        given.check_loss()
+    return given
 
 
-def _check_loss(subject: Subject, batch: Batch) -> None:
-    """The first batch has a finite loss that is a function of the output."""
+def _check_way(subject: Subject, batch: Batch) -> None:
+    """The loss depends on the parameters through the output alone."""
     behind = loss_of_output(subject, output_value(subject, batch))
     with behind.prepared():
-        loss = behind.loss(batch)
-        reached = torch.autograd.grad(loss, subject.parameters, allow_unused=True)
-    if not torch.isfinite(loss):
-        raise ValueError(
-            f"the loss of the first batch is {float(loss.detach())}, so there is no curvature to "
-            "measure; run sounding.checkup on it to see which call made it"
-        )
+        reached = torch.autograd.grad(behind.loss(batch), subject.parameters, allow_unused=True)
     if any(g is not None for g in reached):
         raise ValueError(
             "the loss depends on the parameters not only through the output (a penalty on the "
@@ -101,50 +93,21 @@ def _check_loss(subject: Subject, batch: Batch) -> None:
         )
 
 
-def _check_lookups(subject: Subject, parts: list[Piece]) -> None:
-    """No pass shortens the rows of an embedding (`max_norm`), which few samples may not show."""
-    for name, module in subject.model.named_modules():
-        if not isinstance(module, nn.Embedding | nn.EmbeddingBag) or module.max_norm is None:
-            continue
-        for part in parts:
-            before = module.weight.detach().clone()
-            with subject.prepared():
-                output(subject, part.batch)
-                same = torch.equal(before, module.weight)
-            if not same:
-                raise ValueError(
-                    f"{name} ({type(module).__name__}) has rows longer than its max_norm, which a "
-                    "pass shortens without a gradient; run the batches through the model once (the "
-                    "rows stay short), or freeze that weight"
-                )
-
-
 def sandwich(
-    given: Problem,
-    middle: Middle,
-    *,
-    method: str | None,
-    memory: float | None,
-    notes: tuple[str, ...] = (),
+    given: Problem, middle: Middle, *, matrix: str, notes: tuple[str, ...] = ()
 ) -> Operator:
-    """The weighted sum over the pieces of J'A J; graphs are kept while they fit into the memory."""
-    if method is not None and method not in METHODS:
-        raise ValueError(f"method is {method!r}; there are {', '.join(METHODS)}")
-    subject, chosen = given.subject, method or "kept"
-    if given.few is not None:
-        verification = verified_output(*given.few, method)
-        chosen, notes = verification.method, (*notes, *_notes(verification))
-    budget = SHARE * free_bytes(subject.device) if memory is None else float(memory)
-    products, used = _products(given, middle, chosen, budget)
-    return Operator(
-        weighted(subject, products, given.parts),
-        subject.layout.size,
-        dtype=subject.dtype,
-        device=subject.device,
-        layout=subject.layout,
-        method=", ".join(METHODS[m] for m in used),
-        notes=notes,
-    )
+    """The weighted sum over the pieces of J'A J; graphs are kept while they fit into the memory.
+
+    `matrix` is what it is called, such as 'Fisher matrix'.
+    """
+    chosen = given.method or "kept"
+    if given.check:
+        found = agreed(given.ranks, lambda one: verified_output(*given.few, one), given.method)
+        chosen, notes = found.method, (*notes, *_notes(found))
+    with given.ranks.together():
+        products, used = _products(given, middle, chosen)
+    how = ", ".join(METHODS[m] for m in used)
+    return given.operator(products, matrix=matrix, method=how, notes=notes)
 
 
 def _notes(verification: Verification) -> tuple[str, ...]:
@@ -153,13 +116,11 @@ def _notes(verification: Verification) -> tuple[str, ...]:
     return (verification.words,) if verification.words else ()
 
 
-def _products(
-    given: Problem, middle: Middle, method: str, budget: float
-) -> tuple[list[Product], list[str]]:
+def _products(given: Problem, middle: Middle, method: str) -> tuple[list[Product], list[str]]:
     """A product for each piece, and the methods that were used."""
     found: list[Product] = []
     used: list[str] = []
-    left, anew = budget, False
+    left, anew = given.budget, False
     for i in range(len(given.parts)):
         product = None
         if method != "double":
@@ -167,7 +128,7 @@ def _products(
                 product, size = _built(given, i, middle, method, left)
                 left -= size
         if product is None and not anew:
-            _check_fits(given, i, middle, method, budget)
+            _check_fits(given, i, middle, method)
             anew = True
         found.append(product or _rebuilt(given, i, middle, method))
         used.append("double" if product is None and method == "kept" else method)
@@ -202,15 +163,15 @@ def _rebuilt(given: Problem, i: int, middle: Middle, method: str) -> Product:
     return lambda block: _built(given, i, middle, method)[0](block)
 
 
-def _check_fits(given: Problem, i: int, middle: Middle, method: str, budget: float) -> None:
+def _check_fits(given: Problem, i: int, middle: Middle, method: str) -> None:
     """A graph that is built anew for each product fits into the budget on its own."""
     try:
-        _built(given, i, middle, method, budget)
+        _built(given, i, middle, method, given.budget)
     except OverBudget:
-        batch = given.parts[i].batch
+        advice = _advice(given.subject, given.parts[i].batch, method, given.budget)
         raise ValueError(
-            f"the graph of one batch needs more than the {readable(budget)} of memory it may "
-            f"take; {_advice(given.subject, batch, method, budget)}"
+            f"the graph of one batch needs more than the {readable(given.budget)} of memory it may "
+            f"take; {advice}"
         ) from None
 
 

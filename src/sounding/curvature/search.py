@@ -7,10 +7,11 @@ import time
 import numpy as np
 import torch
 
-from sounding.curvature.guard import Guard
+from sounding.curvature.guard import Guard, beyond, by_basis
 from sounding.curvature.lanczos import Lanczos
 from sounding.curvature.memory import SHARE, free_bytes
 from sounding.curvature.operator import Operator
+from sounding.curvature.walk import Walk
 from sounding.train import Progress
 
 LOOKING = 0.1  # of the time of the products may go into looking whether it is enough
@@ -48,7 +49,7 @@ class Search:
         self.capacity = min(max(self.capacity, 2 * sum(wanted.values()) + 4), operator.size)
         self.begun, self.before = time.perf_counter(), operator.products
         self.until_negative, self.negative = until_negative, False
-        self.interrupted = self.stuck = False
+        self.interrupted = False
         self.guard: Guard | None = None
         self.start = start
         self.lanczos = self._start(start)
@@ -101,9 +102,10 @@ class Search:
         if lanczos.count < self.next_look and not (full or over or lanczos.exhausted):
             return False
         self._look()
-        if full and not (self.settled or self.stuck or over or lanczos.exhausted):
+        begun_anew = self.lanczos is not lanczos
+        if full and not (self.settled or over or begun_anew or lanczos.exhausted):
             self._restart()
-        return self.settled or self.stuck or over
+        return self.settled or self.spent >= self.most
 
     def _look(self) -> None:
         """Read the Ritz pairs; sets `settled`, and when to look again.
@@ -123,7 +125,8 @@ class Search:
         self.ritz = values, vectors, residuals = lanczos.ritz()
         if lanczos.restarts == 0:
             first = lanczos.first[:, self.warm :]
-            self.guard = Guard(values, vectors, lanczos.coupling, first, self.operator.size)
+            limit = by_basis(values, vectors, lanczos.coupling, first, self.operator.size)
+            self.guard = Guard(limit, first.shape[1])
         if self.until_negative and values[0] < -self.rounding():
             self.negative = self.settled = True
             return
@@ -133,13 +136,26 @@ class Search:
         self.progress(f"residual {worst:.1e}", self.spent, self.most)
         if not close:
             return
-        if any(self.missed(end) > self.miss for end in self.wanted):
-            self.stuck = lanczos.restarts > 0  # the guard is of before: more steps do not help
+        if lanczos.restarts and self._worst() > self.miss:
+            self._walk()  # as the guard is of before the restarts, more steps do not help
+        if self._worst() > self.miss:
             return
         if self.miss < 1 and any(self._crowded(end) for end in self.wanted):
             self._widen()
         else:
             self.settled = True
+
+    def _worst(self) -> float:
+        return max(self.missed(end) for end in self.wanted)
+
+    def _walk(self) -> None:
+        """Products that tell more of the random start, until it is sure that nothing was missed."""
+        before, walk = self.guard, Walk(self.operator, self.random, seed=self.seed)
+        assert before is not None
+        self.guard = Guard(lambda gap: min(before.limit(gap), walk.limit(gap)), self.random)
+        while (worst := self._worst()) > self.miss and self.spent < self.most and not walk.ended:
+            self.progress(f"missed with probability {worst:.0e}", self.spent, self.most)
+            walk.step()
 
     def _crowded(self, end: str) -> bool:
         """Whether an eigenvalue was found as often as the start block could see it at most.
@@ -183,14 +199,15 @@ class Search:
         return bool(np.all(residuals[at] <= self.allowed(values[at])))
 
     def missed(self, end: str) -> float:
-        """The largest probability for any place outside the tolerance of those that were found."""
+        """The largest probability for any gap between those that were found, and beyond them."""
         if self.guard is None:
             return 1.0
         found = self.ritz[0][self.at(end)]
-        allowed = self.allowed(found)
-        edges = np.concatenate([found + ENDS[end] * allowed, (found - ENDS[end] * allowed)[:-1]])
-        inside = np.abs(edges[:, None] - found) < 0.999 * allowed
-        return self.guard.worst(edges[~inside.any(1)].tolist())
+        allowed, out = self.allowed(found), ENDS[end]
+        gaps = [beyond(found[0] + out * allowed[0], out)]
+        ends = zip(found[:-1] - out * allowed[:-1], found[1:] + out * allowed[1:], strict=True)
+        gaps += [(min(e), max(e)) for e in ends if out * (e[0] - e[1]) > 0]
+        return self.guard.worst(gaps)
 
     def _restart(self) -> None:
         values, vectors, _ = self.ritz

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 from sounding.capture.compiled import uncompiled
 from sounding.capture.keep import given_back
 from sounding.curvature.parallel import ranks_of, unwrapped
+from sounding.curvature.ranks import Ranks
 from sounding.curvature.shards import (
     Shards,
     mesh_groups,
@@ -45,30 +46,29 @@ class Subject:
         *,
         pattern: Pattern = None,
         seed: int = 0,
-        parallel: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         """`pattern` chooses the parameters; `seed` fixes what the passes draw.
 
-        `parallel` says that the caller knows what to do where several processes share the model:
-        add up their numbers; and where FSDP2 has sharded it, go on with :meth:`gathered`, or take
-        nothing but plain gradients.
+        `ranks` are the processes whose numbers the caller adds up, each with batches of its own;
+        where FSDP2 has sharded the model, it goes on with :meth:`gathered`, or takes nothing but
+        plain gradients.
 
         Raises:
-            ValueError: If nothing can be trained, or the model is shared and the caller is not for
-                that.
+            ValueError: If nothing can be trained, or the model is shared and no `ranks` are given.
         """
         shared = ranks_of(model).count > 1 or mesh_groups(unwrapped(model)) is not None
-        if shared and not parallel:
+        if shared and ranks is None:
             raise ValueError(
-                "several processes share the model, which sounding.hessian alone can measure so "
-                "far; of a DistributedDataParallel model pass model.module, for the batches of "
-                "this process alone"
+                "several processes share the model, but what is asked for looks at one alone; of a "
+                "DistributedDataParallel model pass model.module, for the batches of this process"
             )
         self.model = unwrapped(model)
         self.hooked = self.model is not getattr(model, "_orig_mod", model)  # data parallel
         self.objective = objective
         self.pattern = pattern
         self.seed = seed
+        self.ranks = ranks or Ranks()
         self.shards: Shards | None = None
         self.whole: dict[nn.Parameter, nn.Parameter] | None = None
         resharded(self.model)

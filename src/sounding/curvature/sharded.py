@@ -1,7 +1,8 @@
-"""The Hessian of a model that FSDP2 has sharded, as an Operator on sharded vectors.
+"""Matrices of a model that FSDP2 has sharded, as Operators on sharded vectors.
 
 Two ways. On whole parameters, gathered on every rank: as exact as that of any other model, and the
-vectors of a search stay sharded. Where whole parameters do not fit: differences of the gradient.
+vectors of a search stay sharded. Where whole parameters do not fit, for the Hessian alone:
+differences of the gradient.
 """
 
 from __future__ import annotations
@@ -23,41 +24,41 @@ from sounding.vectors import normal
 WHOLE = 3  # whole vectors beside the parameters: a vector, its product, the gradient
 
 
-def fits_whole(subject: Subject, method: str | None, budget: float) -> bool:
+def fits_whole(subject: Subject, budget: float, *, needed_by: str = "") -> bool:
     """Whether whole parameters fit into the budget of every rank; the same answer on all.
 
     Raises:
-        ValueError: If they do not, and `method` needs them.
+        ValueError: If they do not, and something needs them, which is named.
     """
-    if method == "difference":
-        return False
     shards = _shards(subject)
     own = sum(p.numel() * p.element_size() for p in subject.model.parameters())
     need = own + WHOLE * shards.size * subject.dtype.itemsize
     fits = not shards.ranks.largest(float(need > budget), shards.device)
-    if not fits and method is not None:
+    if not fits and needed_by:
         raise ValueError(
-            f"method {method!r} needs whole parameters and vectors on each rank, "
-            f"{readable(need)}, which is more than the {readable(budget)} it may take; pass "
-            f"memory={need:.0f} or more, or leave method out for differences of the gradient"
+            f"{needed_by} needs whole parameters and vectors on each rank, {readable(need)}, which "
+            f"is more than the {readable(budget)} it may take; pass memory={need:.0f} or more, or "
+            "use sounding.hessian with method='difference', for which nothing is whole"
         )
     return fits
 
 
 def on_whole(
-    subject: Subject, gathered: Subject, product: Product, used: list[str], notes: tuple[str, ...]
+    subject: Subject,
+    gathered: Subject,
+    product: Product,
+    *,
+    name: str,
+    method: str,
+    notes: tuple[str, ...],
 ) -> Operator:
     """`product` multiplies whole vectors by the rank's share of a sum; `gathered` made it."""
     shards = _shards(subject)
 
     def apply(block: torch.Tensor) -> torch.Tensor:
-        whole = shards.whole(block)
-        with gathered.prepared():  # where activations are checkpointed, a product makes passes
-            own = product(whole)
-        return shards.summed(own).to(block.device)
+        return shards.summed(product(shards.whole(block))).to(block.device)
 
-    how = ", ".join(METHODS[m] for m in used)
-    return _operator(subject, apply, f"{how}, on whole parameters", *notes)
+    return _operator(subject, apply, name, f"{method}, on whole parameters", notes)
 
 
 def by_differences(
@@ -91,12 +92,15 @@ def by_differences(
     return _operator(
         subject,
         over_shards(subject, parts, step),
+        f"Hessian of {type(subject.model).__name__}",
         METHODS["difference"],
-        f"products are differences of the gradient in {subject.dtype}; {note}",
+        (f"products are differences of the gradient in {subject.dtype}; {note}",),
     )
 
 
-def _operator(subject: Subject, apply: Product, method: str, *notes: str) -> Operator:
+def _operator(
+    subject: Subject, apply: Product, name: str, method: str, notes: tuple[str, ...]
+) -> Operator:
     shards = _shards(subject)
     return Operator(
         apply,
@@ -108,7 +112,7 @@ def _operator(subject: Subject, apply: Product, method: str, *notes: str) -> Ope
         width=subject.layout.size,
         place=shards.place,
         agree=lambda number: shards.ranks.largest(number, shards.device),
-        name=f"Hessian of {type(subject.model).__name__}",
+        name=name,
         method=method,
         notes=notes,
     )

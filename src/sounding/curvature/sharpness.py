@@ -8,16 +8,19 @@ import time
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from sounding.curvature.eigenpairs import Eigenpairs, eigenpairs
 from sounding.curvature.estimate import Estimate
 from sounding.curvature.hessian import hessian
 from sounding.curvature.operator import Operator
-from sounding.curvature.pieces import pieces
-from sounding.curvature.products import gradient, moved, value
+from sounding.curvature.parallel import ranks_of
+from sounding.curvature.pieces import Piece, pieces, shared
+from sounding.curvature.products import moved
 from sounding.curvature.setting import Subject
 from sounding.curvature.trace import trace
+from sounding.curvature.weighted import height, slope
 from sounding.objective import Loss, Objective, as_objective
 from sounding.result import NotApplicable, Result
 from sounding.train import Progress, silent
@@ -62,6 +65,7 @@ def sharpness(
     tol: float = 1e-3,
     with_trace: bool = True,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
     progress: Progress = silent,
 ) -> Sharpness:
     """The largest eigenvalue of the Hessian and its kin, beside what the optimiser can stand.
@@ -80,14 +84,18 @@ def sharpness(
         tol: Relative residual of the eigenvalues.
         with_trace: Whether to estimate the trace (to 5 %), the costlier part.
         seed: Of the random vectors.
+        group: Processes that measure together, as for :func:`hessian`.
         progress: Told how far the eigenvalues are.
 
     Raises:
         ValueError: As :func:`hessian`.
     """
     begun = time.perf_counter()
-    matrix = hessian(model, loss, batches, seed=seed)
-    subject = Subject(model, as_objective(loss), seed=seed)
+    matrix = hessian(model, loss, batches, seed=seed, group=group)
+    ranks = ranks_of(model, group)
+    subject = Subject(model, as_objective(loss), seed=seed, ranks=ranks)
+    parts = pieces(batches, micro_batch=None, reduction="mean")
+    parts = shared(parts, ranks, "mean", evenly=subject.shards is not None)
     largest = eigenpairs(matrix, tol=tol, seed=seed, progress=progress)
     preconditioned = None
     if optimizer is not None:
@@ -101,7 +109,7 @@ def sharpness(
     return Sharpness(
         largest=largest,
         trace=trace(matrix, seed=seed) if with_trace else None,
-        ascent=_ascent(subject, batches, rho),
+        ascent=_ascent(subject, parts, rho),
         rho=rho,
         preconditioned=preconditioned,
         optimizer="" if optimizer is None else type(optimizer).__name__,
@@ -146,18 +154,15 @@ def preconditioner(optimizer: torch.optim.Optimizer, subject: Subject) -> torch.
     return subject.layout.join(found)
 
 
-def _ascent(subject: Subject, batches: Any, rho: float) -> float:
-    """L(w + rho g/||g||) - L(w) over all batches; the parameters are given back."""
-    parts = pieces(batches, micro_batch=None, reduction="mean")
-    slope = sum(p.weight * gradient(subject, p.batch) for p in parts)
-    here = sum(p.weight * float(value(subject, p.batch)) for p in parts)
-    assert isinstance(slope, torch.Tensor)
-    length = float(slope.norm())
+def _ascent(subject: Subject, parts: list[Piece], rho: float) -> float:
+    """L(w + rho g/||g||) - L(w) over all batches of all ranks; the parameters are given back."""
+    along, here = slope(subject, parts), height(subject, parts)
+    length = float(subject.norm(along))
     if not length:
         return 0.0
-    with moved(subject.parameters, subject.layout.split(slope), rho / length):
-        there = sum(p.weight * float(value(subject, p.batch)) for p in parts)
-    return there - here
+    with moved(subject.parameters, subject.layout.split(along), rho / length):
+        there = height(subject, parts)
+    return float(there - here)
 
 
 def by_layer(matrix: Operator, *, tol: float = 1e-3, seed: int = 0) -> Any:
@@ -185,6 +190,3 @@ def by_layer(matrix: Operator, *, tol: float = 1e-3, seed: int = 0) -> Any:
         values=np.array([e.values[0] for e in found.values()]),
         error=np.array([e.errors[0] for e in found.values()]),
     )
-
-
-from sounding.curvature.monitor import SharpnessSeries  # noqa: E402,F401

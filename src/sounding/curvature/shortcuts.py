@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from sounding.curvature.convolution import Settings, convolution, settings_of, with_norm
 from sounding.curvature.pointwise import SLOPES, activation
+from sounding.curvature.recomputed import Packing
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -25,8 +26,10 @@ PRECISIONS = (torch.float32, torch.float64)
 class Shortcuts(TorchFunctionMode):
     """Use it around a forward pass whose graph is differentiated twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, packed: Packing) -> None:
+        """Leaves alone what is `packed` by hooks: it may be computed anew, without shortcuts."""
         super().__init__()
+        self._packed = packed
         self._last: tuple[torch.Tensor, dict[str, Any], Settings] | None = None  # convolution
 
     def __torch_function__(
@@ -34,7 +37,8 @@ class Shortcuts(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if torch.is_grad_enabled() and args and _suits(args[0]):
+        alone = self._packed.depth == 0
+        if alone and torch.is_grad_enabled() and args and _suits(args[0]):
             if name in SLOPES and args[0].requires_grad:
                 return activation(func, *args, **kwargs)
             if name in CONVOLUTIONS:

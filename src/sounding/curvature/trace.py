@@ -101,7 +101,7 @@ def _estimate(
         raise ValueError(f"most is {most}; {2 * LEAST} products are the least that says anything")
     begun, before = time.perf_counter(), operator.products
     value, error, note = math.nan, math.inf, ""
-    if operator.size <= EXACT:
+    if operator.size <= EXACT and not operator.sharded:
         value, error = exact(operator), 0.0
     else:
         sketch = Sketch(operator, deflate=deflate, seed=seed)

@@ -2,272 +2,42 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from types import ModuleType
 
-from sounding.measure.readings import Call, Readings
-from sounding.remedies.architecture import groups
+from sounding.measure.readings import Readings
+from sounding.remedies import (
+    code_architecture,
+    code_ends,
+    code_norms,
+    code_recipe,
+    code_weights,
+)
+from sounding.remedies.code_weights import Given
+from sounding.remedies.registry import REMEDIES, filled
 from sounding.remedies.remedy import Remedy
-from sounding.remedies.selection import follower, layers, selected, unnormalised
-from sounding.theory.activations import activation
-from sounding.theory.initialisation import required_gain
+from sounding.result import NotApplicable
 
-TYPES = ("Linear", "Conv1d", "Conv2d", "Conv3d")
-MODULES = {
-    "relu": "nn.ReLU()",
-    "leaky_relu": "nn.LeakyReLU(0.1)",
-    "gelu": "nn.GELU()",
-    "silu": "nn.SiLU()",
-    "tanh": "nn.Tanh()",
-    "elu": "nn.ELU()",
-}
-REPLACED = ("sigmoid", "tanh", "hardtanh", "hardsigmoid", "softsign", "relu", "relu6")
-SLOPE = {"leaky_relu": {"slope": 0.1}}  # arguments of those that differ from torch's defaults
-
-
-class Plan(NamedTuple):
-    """What the code has to know of the layers, by their names."""
-
-    gains: dict[str, str]  # of the layers that are drawn, as expressions
-    kept: tuple[str, ...] = ()  # those that are left alone
-    fans: Mapping[str, tuple[float, float]] = {}  # (in, out) of convolutions
-    transposed: Mapping[str, str] = {}  # dimension of transposed convolutions: '2d'
+Writer = Callable[[Given, Readings | None], str]
+FAMILIES: tuple[ModuleType, ...] = (
+    code_recipe,
+    code_weights,
+    code_ends,
+    code_norms,
+    code_architecture,
+)
 
 
 def code(remedy: Remedy, readings: Readings | None = None) -> str:
-    """Lines of PyTorch that do what `remedy` does, to be pasted after the model is built.
+    """Lines of PyTorch that do what `remedy` does, to be pasted where its comment says.
 
-    With `readings` the examined model decides which layers get which gain; without, all get ReLU's.
+    Without a comment: after the model is built. With `readings` the examined model decides which
+    layers are meant; without, there are dots, and all new weights get ReLU's gain.
     """
-    writer = {
-        "reinitialise": _reinitialise,
-        "data_driven_init": _data_driven_init,
-        "change_activation": _change_activation,
-        "insert_norm": _insert_norm,
-    }.get(remedy.name)
-    return writer(remedy, readings) if writer else f"# {remedy}"
-
-
-# -- weights ---------------------------------------------------------------------------------------
-
-
-def _reinitialise(remedy: Remedy, readings: Readings | None) -> str:
-    scheme = str(remedy.arguments.get("scheme", "kaiming"))
-    head = f"# {scheme}, with the gain of the activation behind each layer; biases 0"
-    return "\n".join([head, *_drawing(scheme, _plan(readings))])
-
-
-def _drawing(scheme: str, plan: Plan) -> list[str]:
-    body = [f"gain = {_choice(plan.gains)}"] if scheme not in ("xavier", "lecun") else []
-    body += [*_fans(scheme, plan), *_fill(scheme)]
-    body += ["if layer.bias is not None:", "    nn.init.zeros_(layer.bias)"]
-    return [
-        *_kept(plan),
-        "with torch.no_grad():",
-        "    for name, layer in model.named_modules():",
-        f"        if {_condition(plan)}:",
-        *(f"            {line}" for line in body),
-    ]
-
-
-def _fans(scheme: str, plan: Plan) -> list[str]:
-    into, out = "layer.weight[0].numel()", "layer.weight.shape[0] * layer.weight[0][0].numel()"
-    outwards = scheme in ("kaiming_fan_out", "xavier")
-    odd = {n: f for n, f in plan.fans.items() if outwards or n in plan.transposed}
-    if odd:
-        return [f"fan_in, fan_out = {odd!r}.get(name, ({into}, {out}))"]
-    lines = [f"fan_in = {into}"] if scheme != "kaiming_fan_out" else []
-    return lines + ([f"fan_out = {out}"] if outwards else [])
-
-
-def _fill(scheme: str) -> list[str]:
-    if scheme == "orthogonal":
-        return [
-            "longer = max(layer.weight.shape[0], layer.weight[0].numel())",
-            "nn.init.orthogonal_(layer.weight, gain * (longer / fan_in) ** 0.5)",
-        ]
-    deviation = {
-        "xavier": "(2 / (fan_in + fan_out)) ** 0.5",
-        "lecun": "fan_in**-0.5",
-        "kaiming_fan_out": "gain / fan_out**0.5",
-    }.get(scheme, "gain / fan_in**0.5")
-    return [f"nn.init.normal_(layer.weight, std={deviation})"]
-
-
-def _data_driven_init(remedy: Remedy, readings: Readings | None) -> str:
-    plan = _plan(readings)
-    kept = "".join(f"{line}\n" for line in _kept(plan))
-    return f"""\
-# LSUV (Mishkin and Matas 2016): orthogonal weights, scaled to unit output variance on one batch
-settled = set()
-
-def unit_variance(layer, args, output):
-    if layer in settled:
-        return output
-    settled.add(layer)
-    with torch.no_grad():
-        for _ in range(10):
-            std = output.std()
-            if std == 0 or abs(std - 1) < 0.005:
-                break
-            layer.weight /= std
-            output = layer.forward(*args)
-    return output
-
-{kept}hooks = []
-for name, layer in model.named_modules():
-    if {_condition(plan)}:
-        nn.init.orthogonal_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-        hooks.append(layer.register_forward_hook(unit_variance))
-with torch.no_grad():
-    model(first_batch)  # one batch of your training inputs
-for hook in hooks:
-    hook.remove()"""
-
-
-def _kept(plan: Plan) -> list[str]:
-    return [f"kept = {_tuple(plan.kept)}"] if plan.kept else []
-
-
-def _condition(plan: Plan) -> str:
-    more = sorted({f"ConvTranspose{dimension}" for dimension in plan.transposed.values()})
-    types = ", ".join(f"nn.{kind}" for kind in (*TYPES, *more))
-    return f"isinstance(layer, ({types}))" + (" and name not in kept" if plan.kept else "")
-
-
-def _choice(gains: dict[str, str]) -> str:
-    """An expression in `name` for the gain: the most frequent one, and the exceptions from it."""
-    by_gain: dict[str, list[str]] = defaultdict(list)
-    for name, gain in gains.items():
-        by_gain[gain].append(name)
-    usual, *others = sorted(by_gain, key=lambda gain: -len(by_gain[gain])) or ["2**0.5"]
-    if not others:
-        return usual
-    if len(others) == 1:
-        return f"{others[0]} if name in {_tuple(by_gain[others[0]])} else {usual}"
-    pairs = (f"{name!r}: {gain}" for gain in others for name in by_gain[gain])
-    return f"{{{', '.join(pairs)}}}.get(name, {usual})"
-
-
-def _plan(readings: Readings | None, new: str = "", replaced: Iterable[str] = ()) -> Plan:
-    """The layers to draw; activations of the modules `replaced` are `new` ones by then."""
-    if readings is None:
-        return Plan({"": _gain(new or "relu", SLOPE.get(new, {}))})
-    calls, chosen = readings.calls, _chosen(readings)
-    gains = {}
-    for index in chosen:
-        after = follower(calls, index)
-        kind, arguments = ("identity", {})
-        if after >= 0 and new and calls[after].module in replaced:
-            kind, arguments = new, SLOPE.get(new, {})
-        elif after >= 0:
-            kind, arguments = calls[after].operation, calls[after].arguments
-        gains[_layer(calls[index])] = _gain(kind, arguments)
-    # a tied weight has the name of its first owner, so the layer that uses it is kept by its own
-    kept = dict.fromkeys(name for i in layers(calls) for name in _names(calls[i]))
-    found = [calls[i] for i in chosen]
-    return Plan(
-        gains,
-        tuple(name for name in kept if name not in gains),
-        {_layer(c): (c.fan_in, c.fan_out) for c in found if c.operation.startswith("conv")},
-        {_layer(c): c.operation[-2:] for c in found if "transpose" in c.operation},
-    )
-
-
-def _chosen(readings: Readings) -> list[int]:
-    """The calls that `reinitialise` would choose, as far as their layers have a name."""
-    weights, gradients = readings.weights, readings.gradients
-    moments = zip(weights.parameters, weights.second_moment, strict=True)
-    zero = {name for name, moment in moments if moment == 0}
-    trainable = set(gradients.parameters if gradients is not None else weights.parameters)
-    chosen = selected(readings.calls, zero=zero, trainable=trainable)
-    return [i for i in chosen if readings.calls[i].weight.endswith(".weight")]
-
-
-def _gain(kind: str, arguments: dict[str, float]) -> str:
-    named = {"identity": "1.0", "relu": "2**0.5"}
-    return named.get(kind) or f"{required_gain(activation(kind, **arguments)):.6g}"
-
-
-def _layer(call: Call) -> str:
-    return call.weight.removesuffix(".weight")
-
-
-def _names(call: Call) -> tuple[str, ...]:
-    return (_layer(call),) if "#" in call.name else (_layer(call), call.module)
-
-
-def _list(names: list[str]) -> str:
-    return f"[{', '.join(map(repr, names)) or '...'}]"
-
-
-def _tuple(names: Iterable[str]) -> str:
-    inside = [repr(name) for name in names]
-    return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
-
-
-# -- architecture ----------------------------------------------------------------------------------
-
-
-def _change_activation(remedy: Remedy, readings: Readings | None) -> str:
-    to = str(remedy.arguments.get("to", "relu"))
-    modules = _activation_modules(readings)
-    lines = [
-        f"for name in {_list(modules)}:",
-        "    parent, _, child = name.rpartition('.')",
-        f"    setattr(model.get_submodule(parent), child, {MODULES[to]})",
-    ]
-    return "\n".join(lines + _drawing("kaiming", _plan(readings, to, modules)))
-
-
-def _insert_norm(remedy: Remedy, readings: Readings | None) -> str:
-    kind = str(remedy.arguments.get("kind", "batch"))
-    by_norm: dict[str, list[str]] = defaultdict(list)
-    for call in _bare_layers(readings):
-        by_norm[_norm(kind, call)].append(call.module)
-    if not by_norm:
-        by_norm["nn.BatchNorm1d(layer.out_features)"] = []
-    return "\n".join(_wrapping(norm, names) for norm, names in by_norm.items())
-
-
-def _wrapping(norm: str, names: list[str]) -> str:
-    return (
-        f"for name in {_list(names)}:\n"
-        "    layer = model.get_submodule(name)\n"
-        "    parent, _, child = name.rpartition('.')\n"
-        f"    setattr(model.get_submodule(parent), child, nn.Sequential(layer, {norm}))"
-    )
-
-
-def _norm(kind: str, call: Call) -> str:
-    if call.operation == "linear":
-        name = {"batch": "BatchNorm1d", "layer": "LayerNorm"}.get(kind, "LayerNorm")
-        return f"nn.{name}(layer.out_features)"
-    dimension = call.operation.removeprefix("conv")
-    return {
-        "batch": f"nn.BatchNorm{dimension}(layer.out_channels)",
-        "instance": f"nn.InstanceNorm{dimension}(layer.out_channels, affine=True)",
-        "group": f"nn.GroupNorm({groups(call.units)}, layer.out_channels)",
-    }.get(kind, "nn.GroupNorm(1, layer.out_channels)")
-
-
-def _activation_modules(readings: Readings | None) -> list[str]:
-    if readings is None:
-        return []
-    weighted = [i for i, c in enumerate(readings.calls) if c.role == "weight"]
-    last = weighted[-1] if weighted else -1
-    hidden = [c for c in readings.calls[: last + 1] if c.operation in REPLACED]
-    return list(dict.fromkeys(c.module for c in hidden if c.module and "#" not in c.name))
-
-
-def _bare_layers(readings: Readings | None) -> list[Call]:
-    """One call of each layer that an activation follows without a normalisation between."""
-    if readings is None:
-        return []
-    calls = readings.calls
-    bare = [calls[i] for i in layers(calls) if unnormalised(calls, i)]
-    own = [c for c in bare if c.module and "#" not in c.name and "transpose" not in c.operation]
-    return list({call.module: call for call in own}.values())
+    if remedy.name not in REMEDIES:
+        return f"# {remedy}"
+    writer: Writer = next(vars(f)[remedy.name] for f in FAMILIES if remedy.name in vars(f))
+    try:
+        return writer(filled(remedy), readings)
+    except NotApplicable as reason:
+        return f"# {remedy}: {reason}"

@@ -30,6 +30,10 @@ class Step(Protocol):
     def arguments(self) -> Mapping[str, float]: ...  # noqa: D102
     @property
     def weight(self) -> str: ...  # noqa: D102
+    @property
+    def bias(self) -> str: ...  # noqa: D102
+    @property
+    def module(self) -> str: ...  # noqa: D102
 
 
 Steps = Sequence[Step]
@@ -53,6 +57,72 @@ def selected(steps: Steps, *, zero: set[str], trainable: set[str]) -> list[int]:
 def layers(steps: Steps) -> list[int]:
     """The calls of linear layers and convolutions."""
     return [i for i, s in enumerate(steps) if s.role == "weight" and s.operation in DRAWN]
+
+
+def last_weight(steps: Steps) -> int:
+    """The last weighted call; -1: none."""
+    return max((i for i, step in enumerate(steps) if step.role == "weight"), default=-1)
+
+
+def behind_last(steps: Steps) -> list[int]:
+    """The model's own calls behind the last weighted one, without the loss."""
+    at = last_weight(steps)
+    return [] if at < 0 else [i for i in _onwards(steps, at) if i > at]
+
+
+def tied(steps: Steps, index: int) -> bool:
+    """Whether a call's weight is also a table of embeddings."""
+    return any(
+        step.weight == steps[index].weight and step.operation.startswith("embedding")
+        for step in steps
+    )
+
+
+def entrances(steps: Steps) -> list[int]:
+    """The weighted calls that the inputs reach first; none where they are normalised before."""
+    found = []
+    for index, step in enumerate(steps):
+        if step.role != "weight" or step.operation.startswith("embedding"):
+            continue
+        at = step.main
+        while at >= 0 and steps[at].role not in ("weight", "normalisation", "input"):
+            at = steps[at].main
+        if at >= 0 and steps[at].role == "input":
+            found.append(index)
+    return found
+
+
+def foldable(steps: Steps) -> dict[int, int]:
+    """The batch norms that are right behind a layer, alone, by the layer's call."""
+    pairs = {}
+    for index, step in enumerate(steps):
+        at = step.main
+        if step.operation != "batch_norm" or at not in layers(steps):
+            continue
+        modules = [s.module for s in steps]
+        once = modules.count(step.module) == modules.count(steps[at].module) == 1
+        alone = sum(at in s.inputs for s in steps) == 1
+        shared = sum(s.weight == steps[at].weight for s in steps) > 1
+        if once and alone and not shared and step.module and steps[at].module:
+            pairs[at] = index
+    return pairs
+
+
+def linear_pairs(steps: Steps) -> list[tuple[int, int]]:
+    """Layers whose next layer gets what they put out, and the normalisation between or themselves.
+
+    Between the two are no activation, no sum of branches, and nothing else but normalisations:
+    pooling and products are no linear maps.
+    """
+    found = []
+    for at in layers(steps):
+        before = steps[at].main
+        end = before
+        while before >= 0 and steps[before].role == "normalisation":
+            before = steps[before].main
+        if before >= 0 and before in layers(steps):
+            found.append((before, end))
+    return found
 
 
 def follower(steps: Steps, index: int) -> int:

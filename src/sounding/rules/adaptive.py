@@ -59,8 +59,9 @@ def l2_in_adam(readings: Readings) -> Finding | str | None:
     watched(readings)
     _adaptive(readings)
     loop = readings.loop
-    decay = max((g.settings.get("weight_decay", 0.0) for g in loop.groups), default=0) if loop else 0
-    if loop is None or loop.decoupled or not decay > 0:
+    groups = () if loop is None or loop.decoupled else loop.groups
+    decay = max((group.settings.get("weight_decay", 0.0) for group in groups), default=0.0)
+    if not decay > 0:
         raise NotApplicable("there is no weight decay, or it acts on the weights themselves")
     pull, push = _norms(readings, decay)
     if not pull > push:
@@ -75,9 +76,9 @@ def l2_in_adam(readings: Readings) -> Finding | str | None:
         name="l2-in-adam",
         severity="problem",
         message=(
-            f"weight decay {decay:.3g} is added to the gradient, which it exceeds {pull / push:.3g} "
-            f"times, and divided with it by the size of both; as AdamW's, on the weights "
-            f"themselves, {found.said}; use torch.optim.AdamW"
+            f"weight decay {decay:.3g} is a part of the gradient, {pull / push:.3g} times as large "
+            "as that of the loss, and is divided with it by the size of both; on the weights "
+            f"themselves {found.said}; use torch.optim.AdamW"
         ),
         layers=(),
         source="",

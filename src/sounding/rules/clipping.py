@@ -14,7 +14,7 @@ from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, explained, relief, watched
 
-BEFORE = 8  # steps that show what is usual
+BEFORE, LATELY = 8, 256  # steps, at least and at most, that show what is usual
 CHANCE = 0.01  # that a run of usual steps holds one as large
 ALWAYS = 0.9  # of the steps clipped: what is left of the gradient is its direction
 SAME = 0.01  # relative: one factor at all steps, and the 1e-6 that torch adds to a norm
@@ -25,9 +25,9 @@ def gradient_spikes(readings: Readings) -> Finding | str | None:
 
     The norms of the steps before are summarised by median and median deviation of their logarithm;
     were they lognormal, a run of S steps would hold one beyond sqrt(2 ln(S / 0.01)) deviations once
-    in a hundred runs. The gradient must jump within one step from the usual size to beyond that
-    (what an unstable learning rate does grows over several), and the median loss behind it must
-    stay above the one before, or be no number.
+    in a hundred runs. Most of the way from the usual size to beyond that, in logarithms, must be
+    gone in one step (what an unstable learning rate does grows over several), and the median loss
+    behind it must stay above twice the one before, or be no number.
     """
     course = watched(readings)
     at = _spike(course)
@@ -134,19 +134,21 @@ def _bounded(
 
 def _spike(course: Course) -> int | None:
     """The first step whose gradient jumps out of the usual."""
-    norms = course.gradient_norm
     limit = math.sqrt(2 * math.log(max(course.steps, 2) / CHANCE))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(norms)
-    for at in range(BEFORE, len(norms)):
-        past = logs[:at][np.isfinite(logs[:at])]
-        if len(past) < BEFORE or np.isnan(norms[at]) or not norms[at] > 0:
+    known = np.flatnonzero(course.gradient_norm > 0)  # nan: not measured
+    logs = np.log(course.gradient_norm[known])
+    with np.errstate(invalid="ignore"):
+        jumps = np.diff(logs, prepend=logs[:1])
+    for at in np.flatnonzero(jumps > HALF * math.log(10)):
+        past = logs[max(0, at - LATELY) : at]
+        past = past[np.isfinite(past)]
+        if len(past) < BEFORE:
             continue
         middle = float(np.median(past))
         width = max(1.4826 * float(np.median(np.abs(past - middle))), 0.1)
-        ordinary = abs(logs[at - 1] - middle) < limit * width
-        if ordinary and logs[at] - middle > max(limit * width, math.log(10)):
-            return at
+        excess = logs[at] - middle
+        if excess > max(limit * width, math.log(10)) and jumps[at] > HALF * excess:
+            return int(known[at])
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sounding.measure.readings import Readings
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
@@ -22,14 +24,12 @@ def weight_decay_too_strong(readings: Readings) -> Finding | str | None:
     if not found.harmful:
         return "without weight decay the loss does not end clearly lower"
     decay = max(decays)
-    lr = float(readings.course.lr[0]) if readings.course is not None else float("nan")
     return Finding(
         code="SD504",
         name="weight-decay-too-strong",
         severity="problem",
         message=(
-            f"weight decay {decay:.3g} at learning rate {lr:.3g} halves a weight that gets no "
-            f"gradient every {0.693 / (lr * decay):.0f} steps, which drowns the loss; without it "
+            f"weight decay {decay:.3g} drowns the loss{_halves(readings, decay)}; without it "
             f"{found.said}; take weight_decay=1e-4 or less"
         ),
         layers=(),
@@ -42,3 +42,16 @@ def weight_decay_too_strong(readings: Readings) -> Finding | str | None:
             Remedy(name="set_weight_decay", arguments={"value": 0.0}, touches="recipe"),
         ),
     )
+
+
+def _halves(readings: Readings, decay: float) -> str:
+    """How fast a weight without gradient shrinks; what divides decay by its own size does not say.
+
+    Momentum adds steps up, and the rate is that of the first step.
+    """
+    loop, optimiser = readings.loop, readings.optimiser
+    if loop is None or optimiser is None or (optimiser.adaptive and not loop.decoupled):
+        return ""
+    momentum = max(group.settings.get("momentum", 0.0) for group in loop.groups)
+    rate = float(watched(readings).lr[0]) * decay / (1 - momentum)
+    return f": it halves a weight without gradient every {math.log(2) / rate:.0f} steps"

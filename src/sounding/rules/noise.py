@@ -22,7 +22,8 @@ def noisy_gradient(readings: Readings) -> Finding | str | None:
     decide, by the loss on batches that they have not seen.
     """
     course = watched(readings)
-    if explained(readings.test("constant")) >= QUARTER:
+    constant = readings.test("constant")
+    if explained(constant) >= QUARTER or not math.isfinite(constant["now_loss"]):
         return None
     noise = readings.test("noise")
     ratio = noise["variance"] / noise["signal"] if noise["signal"] > 0 else math.inf
@@ -32,6 +33,9 @@ def noisy_gradient(readings: Readings) -> Finding | str | None:
             f"which {course.steps} steps average out"
         )
     found = relief(readings, "denoised")
+    level, end = constant["constant_loss"], constant["now_loss"]
+    if readings.test("denoised")["as_is"] < end - QUARTER * level:
+        return "the stored batches are learnt by heart, which says nothing of others"
     if not found.harmful:
         return "steps on the gradient of 16 batches do not end clearly lower"
     lr = float(course.lr[np.isfinite(course.lr)][0])
@@ -41,8 +45,8 @@ def noisy_gradient(readings: Readings) -> Finding | str | None:
         severity="problem",
         message=(
             f"a batch's gradient has {ratio:.3g} times as much noise as signal, more than the "
-            f"{course.steps} steps of the run can average out; with 16 batches a step {found.said}; "
-            f"take batches of {16 * readings.batch} or lr={lr / 16:.2g}"
+            f"{course.steps} steps of the run average out; on 16 batches a step {found.said}; take "
+            f"batches of {16 * readings.batch} samples, or lr={lr / 16:.2g}"
         ),
         layers=(),
         source="",

@@ -22,8 +22,8 @@ CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", 
 LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
 CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
-    **{code: (*PASS, "SD303", *LEARNING, "SD504", "SD603") for code in CALL},
-    **{code: (*PASS, *LEARNING, "SD409", "SD410") for code in LOOP},
+    **dict.fromkeys(CALL, (*PASS, "SD303", *LEARNING, "SD504", "SD603")),
+    **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410")),
     "SD415": LEARNING,
     "SD416": LEARNING,
     "SD503": LEARNING,

@@ -23,7 +23,7 @@ def decay_on_rare_rows(readings: Readings) -> Finding | str | None:
     not count, because the rows are rare. With AdamW's defaults the half-life is 69,000 steps.
     """
     course = watched(readings)
-    half_life, table = _shortest(readings, _rate(course.lr))
+    half_life, table = _shortest(readings, course.lr)
     if half_life > course.steps:
         return None
     visits = readings.test("visits")
@@ -56,12 +56,7 @@ def decay_on_rare_rows(readings: Readings) -> Finding | str | None:
     )
 
 
-def _rate(lr: np.ndarray) -> float:
-    known = lr[np.isfinite(lr)]
-    return float(known.mean()) if known.size else math.nan
-
-
-def _shortest(readings: Readings, lr: float) -> tuple[float, str]:
+def _shortest(readings: Readings, lr: np.ndarray) -> tuple[float, str]:
     """The shortest half-life of a table in steps, and the table's name.
 
     Raises:
@@ -69,14 +64,17 @@ def _shortest(readings: Readings, lr: float) -> tuple[float, str]:
     """
     tables = {c.weight for c in readings.calls if c.operation.startswith("embedding") and c.weight}
     groups = readings.loop.groups if readings.loop else ()
-    found = [(_half_life(g, lr), n) for g in groups for n in g.parameters if n in tables]
+    schedule = (
+        float(np.nanmean(lr) / lr[-1]) if lr[-1] > 0 else 1.0
+    )  # settings are those of the end
+    found = [(_half_life(g, schedule), n) for g in groups for n in g.parameters if n in tables]
     if not found or not min(found)[0] < math.inf:
         raise NotApplicable("no table of rows decays")
     return min(found)
 
 
-def _half_life(group: Group, lr: float) -> float:
+def _half_life(group: Group, schedule: float) -> float:
     """Steps in which a weight without gradient is halved; momentum adds its own steps up."""
-    decay = group.settings.get("weight_decay", 0.0)
-    rate = lr * decay / (1 - group.settings.get("momentum", 0.0))
+    lr, decay = (group.settings.get(name, 0.0) for name in ("lr", "weight_decay"))
+    rate = schedule * lr * decay / (1 - group.settings.get("momentum", 0.0))
     return math.log(2) / rate if rate > 0 else math.inf

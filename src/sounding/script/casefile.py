@@ -6,9 +6,10 @@ import ast
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 from sounding.capture.sources import remembered
-from sounding.train import Case
+from sounding.train import Case, Recipe
 
 
 def is_case_file(path: str) -> bool:
@@ -36,15 +37,36 @@ def load_case(path: str) -> Case:
         FileNotFoundError: If there is no such file.
         ValueError: If it defines no `case`, or one of another type; says what to write.
     """
+    return _case_in(_names_in(path), path)
+
+
+def load_case_and_arms(path: str) -> tuple[Case, dict[str, Recipe]]:
+    """The `case` of a Python file, and its `arms`: recipes by name, none where it defines none.
+
+    Raises:
+        ValueError: As `load_case`, or if `arms` is anything else.
+    """
+    names = _names_in(path)
+    arms = names.get("arms", {})
+    if not isinstance(arms, dict) or not all(isinstance(r, Recipe) for r in arms.values()):
+        raise ValueError(f"`arms` in {path} must be a dict of sounding.Recipe by name")
+    return _case_in(names, path), arms
+
+
+def _names_in(path: str) -> dict[str, Any]:
+    """What the file defines when it is run."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path} in {Path.cwd()}")
     folder = str(Path(path).resolve().parent)
     sys.path.insert(0, folder)
     try:
         with remembered():
-            names = runpy.run_path(path, run_name="__sounding_case__")
+            return runpy.run_path(path, run_name="__sounding_case__")
     finally:
         sys.path.remove(folder)
+
+
+def _case_in(names: dict[str, Any], path: str) -> Case:
     if "case" not in names:
         raise ValueError(
             f"{path} defines no `case`; write case = sounding.Case(build, loss, batches, "

@@ -23,7 +23,7 @@ from sounding.capture.keep import random_state_given_back
 from sounding.capture.recorder import Recorder
 from sounding.capture.training import forward_again
 from sounding.log import listen
-from sounding.remedies import treat
+from sounding.remedies import treat_training
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.script.execute import execute
@@ -81,6 +81,8 @@ class TrialObserver(Observer):
     def after_step(self, optimizer: Optimizer) -> None:
         """Stop after the last step, or as soon as the loss is no number."""
         super().after_step(optimizer)
+        if not self._treated:
+            self._refuse("the optimiser was made after the model's first call")
         if self.steps and (self.steps >= self.order.steps or self.steps % 20 == 0):
             broken = not bool(torch.isfinite(torch.as_tensor(self.losses[-1])))
             if broken or self.steps >= self.order.steps:
@@ -110,28 +112,21 @@ class TrialObserver(Observer):
 
     def _treat(self, root: nn.Module, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Apply the remedies; random numbers are drawn apart, so both arms see the same batches."""
-        known = {id(p) for p in root.parameters()}
         try:
             with random_state_given_back():
                 torch.manual_seed(self.order.seed + 1)
-                for remedy in self.order.remedies:
-                    treat(remedy, root, forward_again(module, args, kwargs))
+                forward = forward_again(module, args, kwargs)
+                treat_training(self.order.remedies, root, forward, self.training.optimizers)
         except NotApplicable as reason:
-            self.refused = str(reason)
-            self.done()
-        self._optimise([p for p in root.parameters() if id(p) not in known])
+            self._refuse(str(reason))
+
+    def _refuse(self, reason: str) -> None:
+        self.refused = reason
+        self.done()
 
     def _trained(self, root: nn.Module) -> bool:
-        """Whether some optimiser holds a parameter of this model; without any, assume so."""
-        optimizers = list(self.training.optimizers)
-        return not optimizers or any(holds(o, root) for o in optimizers)
-
-    def _optimise(self, new: list[nn.Parameter]) -> None:
-        """New parameters join the group of the optimiser that holds most of the model's."""
-        optimizers = [o for o in self.training.optimizers if o.param_groups]
-        if new and optimizers:
-            largest = max(optimizers, key=lambda o: sum(len(g["params"]) for g in o.param_groups))
-            largest.add_param_group({"params": new})
+        """Whether some optimiser holds a parameter of this model: it is about to be trained."""
+        return any(holds(optimizer, root) for optimizer in self.training.optimizers)
 
     def _log(self, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Recipe:
         lr: Learning rate. Needed, unless `optimiser` is a function; there it overrides.
         momentum: For 'sgd' and 'rmsprop'.
         weight_decay: As the optimiser means it: an L2 term, decoupled for 'adamw'.
+        options: What else torch's optimiser of this name takes: {'betas': (0.8, 0.999)}.
         schedule: 'constant'; 'cosine' and 'linear' fall to zero over the steps after the warm-up;
             or a function of (step, steps) that returns a factor on `lr`.
         warmup: Steps over which the factor first rises linearly to 1.
@@ -52,6 +54,7 @@ class Recipe:
     lr: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     schedule: str | Schedule = "constant"
     warmup: int = 0
     clip: float | None = None
@@ -64,10 +67,11 @@ class Recipe:
         _check_lr(self)
         _check_momentum(self)
         _check_amount("weight_decay", self.weight_decay, "0 switches it off")
-        _check_count("warmup", self.warmup, 0)
-        _check_count("steps", self.steps, 1)
+        _check_options(self)
+        check_count("warmup", self.warmup, 0)
+        check_count("steps", self.steps, 1)
         if self.batch_size is not None:
-            _check_count("batch_size", self.batch_size, 1)
+            check_count("batch_size", self.batch_size, 1)
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"clip is {self.clip!r}; give a positive norm, or None to clip nothing"
@@ -95,7 +99,8 @@ def make_optimiser(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
         return optimiser
     momentum = {"momentum": recipe.momentum} if recipe.optimiser in WITH_MOMENTUM else {}
     make = OPTIMISERS[recipe.optimiser]
-    return make(trainable, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum)
+    given = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **momentum}
+    return make(trainable, **given, **recipe.options)
 
 
 def lr_factor(recipe: Recipe, step: int, steps: int) -> float:
@@ -138,9 +143,24 @@ def _check_momentum(recipe: Recipe) -> None:
         raise ValueError(f"momentum is {recipe.momentum!r}; it must be at least 0 and below 1")
     if recipe.momentum and recipe.optimiser not in WITH_MOMENTUM:
         raise ValueError(
-            f"momentum belongs to {_listed(WITH_MOMENTUM)}; for another optimiser pass a function, "
-            "for example optimiser=lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.8, 0.999))"
+            f"momentum belongs to {_listed(WITH_MOMENTUM)}; for one of the Adam family give "
+            "options={'betas': (0.9, 0.999)}, whose first number is the momentum"
         )
+
+
+def _check_options(recipe: Recipe) -> None:
+    if not recipe.options:
+        return
+    if callable(recipe.optimiser):
+        raise ValueError("options go with an optimiser's name; a function sets its own")
+    taken = inspect.signature(OPTIMISERS[recipe.optimiser]).parameters
+    allowed = [name for name in taken if name not in ("params", "lr", "momentum", "weight_decay")]
+    for name in recipe.options:
+        if name not in allowed:
+            raise ValueError(
+                f"options has {name!r}, which {recipe.optimiser!r} does not take here; it takes "
+                f"{_listed(allowed)}"
+            )
 
 
 def _check_amount(field: str, value: float, hint: str) -> None:
@@ -148,7 +168,8 @@ def _check_amount(field: str, value: float, hint: str) -> None:
         raise ValueError(f"{field} is {value!r}; it must be finite and not negative ({hint})")
 
 
-def _check_count(field: str, value: int, least: int) -> None:
+def check_count(field: str, value: int, least: int) -> None:
+    """Raise a ValueError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{field} is {value!r}; it must be a whole number of at least {least}")
 

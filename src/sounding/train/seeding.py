@@ -1,10 +1,10 @@
-"""Random state: set for one run, and given back afterwards."""
+"""Seeds, and random state: set for one run, and given back afterwards."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,3 +24,15 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.seed(seed % 2**32)  # noqa: NPY002 - numpy's global generator is what `build` may use
         torch.manual_seed(seed)
         yield
+
+
+def chosen_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds that are meant: how many, counted from 0, or which.
+
+    Raises:
+        ValueError: If there is none, or one twice.
+    """
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"seeds is {seeds!r}; give a positive number, or seeds that differ")
+    return chosen

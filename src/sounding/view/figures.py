@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
@@ -23,6 +24,7 @@ from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding
+from sounding.view.figures_compare import draw_comparison
 from sounding.view.figures_curvature import (
     draw_estimate,
     draw_point,
@@ -194,6 +196,11 @@ def _(result: Study, ax: Any = None) -> Any:
         plot(profile, ax)
     ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
+
+
+@plot.register
+def _(result: Comparison, ax: Any = None) -> Any:
+    return draw_comparison(result, wording.headline(result), _axis(ax))
 
 
 @plot.register(Spectrum | Eigenpairs | Density)

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
@@ -34,6 +35,7 @@ from sounding.view import (
     tables,
     tables_curvature,
     wording,
+    wording_compare,
     wording_curvature,
     wording_sharpness,
 )
@@ -157,6 +159,11 @@ def _(result: Study, key: str, level: int, *, interactive: bool) -> Markup:
 
 
 @_section.register
+def _(result: Comparison, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("comparison.html", result, key, level, interactive=interactive)
+
+
+@_section.register
 def _(result: Readings, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("readings.html", result, key, level, interactive=interactive)
 
@@ -212,6 +219,7 @@ def _templates() -> Any:
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
+        compare=wording_compare,
         curvature=wording_curvature,
         curvature_tables=tables_curvature,
         depth=depth,

@@ -19,6 +19,7 @@ from sounding.view.svg import (
     horizontal_grid,
     marker,
     path,
+    shortened,
     tag,
     vertical_ticks,
 )
@@ -26,10 +27,11 @@ from sounding.view.wording import DECADES, effect, judged, outcomes, quantity
 
 WIDTH, LEFT, RIGHT = 360.0, 52.0, 16.0
 POINTS = 240  # of a loss curve; more would not be seen at this width
+ARMS = ("untreated", "treated")
 
 
-def paired_svg(verdict: Verdict, key: str) -> Markup:
-    """A row a seed, from the untreated dot to the treated one; below them the mean difference."""
+def paired_svg(verdict: Verdict, key: str, names: tuple[str, str] = ARMS) -> Markup:
+    """A row a seed, from the first arm's dot to the second's; below them the mean difference."""
     before, after = outcomes(verdict)
     n = min(len(verdict.seeds), len(before), len(after))
     row = max(7.0, min(20.0, 240.0 / max(n, 1)))
@@ -38,7 +40,7 @@ def paired_svg(verdict: Verdict, key: str) -> Markup:
     across = fitted([*before, *after], LEFT + 8, WIDTH - RIGHT, log_from=log_from)
     bottom = top + rows + 6
     drawn = [
-        _legend(quantity(verdict)),
+        _legend(quantity(verdict), *(shortened(name, 12) for name in names)),
         _vertical_grid(across, top - 6, bottom),
         *(
             _seed_row(verdict.seeds[i], (before[i], after[i]), top + row * (i + 0.5), across, row)
@@ -52,14 +54,16 @@ def paired_svg(verdict: Verdict, key: str) -> Markup:
     return _figure("Paired seeds", judged(verdict), drawn, bottom + 92, key)
 
 
-def _legend(what: str) -> Markup:
+def _legend(what: str, first: str, second: str) -> Markup:
+    after = WIDTH - 8 * len(second)
+    before = after - 16 - 8 * len(first)
     return group(
         (
             tag("text", what, x=0, y=13, class_="panel"),
-            tag("path", d=marker("circle", WIDTH - 152, 9, 3.6), class_="arm before"),
-            tag("text", "untreated", x=WIDTH - 144, y=13, class_="label"),
-            tag("path", d=marker("circle", WIDTH - 64, 9, 3.6), class_="arm after"),
-            tag("text", "treated", x=WIDTH - 56, y=13, class_="label"),
+            tag("path", d=marker("circle", before - 8, 9, 3.6), class_="arm before"),
+            tag("text", first, x=before, y=13, class_="label"),
+            tag("path", d=marker("circle", after - 8, 9, 3.6), class_="arm after"),
+            tag("text", second, x=after, y=13, class_="label"),
         )
     )
 

@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.text import Text
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison
+from sounding.confusion import Confusion
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
@@ -40,6 +42,8 @@ from sounding.view.depth import caveats, depth
 from sounding.view.excerpt import excerpt
 from sounding.view.numbers import number, printable, span
 from sounding.view.terminal_chart import depth_lines
+from sounding.view.terminal_compare import show_comparison
+from sounding.view.terminal_confusion import show_confusion
 from sounding.view.terminal_curvature import (
     show_estimate,
     show_point,
@@ -179,6 +183,16 @@ def _(result: Study, console: Console) -> None:
         _judged(console, verdict, indent=4 if i > 0 else 0)
     said = f"{result.scale} scale, {number(result.seconds)} s"
     put(console, Text(said, style="bright_black"))
+
+
+@_show.register
+def _(result: Confusion, console: Console) -> None:
+    show_confusion(result, console)
+
+
+@_show.register
+def _(result: Comparison, console: Console) -> None:
+    show_comparison(console, result, wording.headline(result))
 
 
 @_show.register

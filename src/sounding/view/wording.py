@@ -12,6 +12,7 @@ from pathlib import PurePath
 import numpy as np
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.estimate import Estimate
@@ -219,6 +220,16 @@ def _(result: Proof) -> str:
 def _(result: Study) -> str:
     outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
     return f"{outcome.capitalize()}: {result.claim}"
+
+
+@headline.register
+def _(result: Comparison) -> str:
+    found = [pair.verdict.statement for pair in result.pairs if pair.differ]
+    rest = len(result.pairs) - len(found)
+    if found:
+        return "; ".join(found) + (f"; no difference found in {rest} more" if rest else "")
+    names = " and ".join(arm.name for arm in result.arms)
+    return f"No difference found between {names} in {result.quantity}"
 
 
 @headline.register

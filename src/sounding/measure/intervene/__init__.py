@@ -25,8 +25,9 @@ from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
 from sounding.measure.intervene.predictions import blank, classes, constant, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
-from sounding.measure.intervene.slopes import descent, noise, saddle, stability
+from sounding.measure.intervene.slopes import descent, escaped, noise, saddle, stability
 from sounding.measure.intervene.statistics import recalibrated
+from sounding.measure.intervene.tables import visits
 from sounding.measure.intervene.targets import scaled_targets
 from sounding.measure.test import Test
 
@@ -42,6 +43,7 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "classes": classes,
     "labels": labels,
     "recalibrated": recalibrated,
+    "visits": visits,
 }
 ARMS: dict[str, Arm] = {
     "slower": Arm(rate=0.1),
@@ -49,8 +51,10 @@ ARMS: dict[str, Arm] = {
     "far_slower": Arm(rate=1e-4),
     "faster": Arm(rate=10.0),
     "much_faster": Arm(rate=100.0),
+    "far_faster": Arm(rate=1e4),
     "undecayed": Arm(decay=0.0),
     "clipped": Arm(clip=True),
+    "unclipped": Arm(unclip=True),
     "standardised": Arm(change=standardised),
     "scaled_targets": Arm(change=scaled_targets),
     "adopted": Arm(change=adopted),
@@ -60,9 +64,12 @@ ARMS: dict[str, Arm] = {
     "unbatched": Arm(change=unbatched),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),
+    "denoised": Arm(batches=16),
     "fresh_gradients": Arm(zero=True),
     "warmed": Arm(warm=True),
     "small_epsilon": Arm(settings=(("eps", 1e-8),)),
+    "decoupled": Arm(settings=(("decoupled_weight_decay", True),)),
+    "escaped": Arm(resume=True, change=escaped),
 }
 TESTS = (*LOOKS, *ARMS)
 

@@ -27,10 +27,12 @@ class Arm:
     steady: bool = False  # the first learning rate all along
     decay: float = 1.0  # factor on the weight decay
     clip: bool = False  # to the median of the norms so far
+    unclip: bool = False  # no clipping
+    batches: int = 1  # of which each step takes the mean gradient
     zero: bool = False  # gradients zeroed before every step
     average: bool = False  # over the backward calls of a step
     warm: bool = False  # linearly over the first third
-    settings: tuple[tuple[str, float], ...] = ()  # of the optimiser
+    settings: tuple[tuple[str, float | bool], ...] = ()  # of the optimiser
     resume: bool = False  # from the end of the training
     change: Change | None = None  # of the model, for the time of the fork
 
@@ -96,7 +98,7 @@ def run(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
 
 def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
     """The steps themselves, from the weights as they are."""
-    optimizer, count = scene.optimizer, calls_a_step(scene)
+    optimizer, count = scene.optimizer, calls_a_step(scene) * arm.batches
     assert optimizer is not None
     carried = np.nanmax(scene.course.carried, initial=0.0) > 0
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -109,8 +111,8 @@ def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
             optimizer.zero_grad()
         for k in range(count):
             loss = scene.loss(scene.steps[(step * count + k) % len(scene.steps)])
-            (loss / count if arm.average else loss).backward()
-            value = float(loss.detach())
+            (loss / (count if arm.average else arm.batches)).backward()
+            value = float(loss.detach()) if k == 0 else value
         if not np.isfinite(value):
             break
         losses[step] = value
@@ -139,7 +141,7 @@ def _clip(scene: Scene, arm: Arm, parameters: list, norms: list[float], step: in
     else:
         bounds = scene.course.bound
         bound = float(bounds[min(step, bounds.size - 1)]) if bounds.size else float("nan")
-    if bound > 0:
+    if bound > 0 and not arm.unclip:
         nn.utils.clip_grad_norm_(parameters, bound)
 
 

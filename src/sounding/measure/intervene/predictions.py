@@ -53,6 +53,11 @@ def constant(scene: Scene) -> dict[str, float]:
 
 
 def fitted_constant(scene: Scene, steps: list[Step]) -> np.ndarray:
+    """The losses of the best constant prediction on `steps`.
+
+    Raises:
+        ValueError: If the loss of a constant has no minimum.
+    """
     outputs = []
     with torch.no_grad():
         outputs = [scene.output(step) for step in steps]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
 
-from sounding.curvature.eigenpairs import eigenpairs, extremes
+from sounding.curvature.eigenpairs import eigenpairs, extremes, negative_curvature
 from sounding.curvature.hessian import hessian
 from sounding.curvature.operator import Operator
 from sounding.curvature.setting import Subject
@@ -92,6 +94,45 @@ def saddle(scene: Scene) -> dict[str, float]:
         "residual": float(smallest.residuals[0]),
         "largest": float(largest.values[0]),
     }
+
+
+@contextlib.contextmanager
+def escaped(scene: Scene) -> Iterator[None]:
+    """The weights are moved along the direction of most negative curvature, down the loss.
+
+    By a hundredth of their own norm or as far as lowers the loss most, of six lengths and two
+    signs.
+
+    Raises:
+        ValueError: If no direction curves downwards.
+    """
+    found = negative_curvature(_hessian(scene), most=100)
+    if not float(found.values[0]) < 0 or found.vectors is None:
+        raise ValueError("no direction curves downwards")
+    parameters = _parameters(scene)
+    direction = found.vectors[0].flatten()
+    size = float(torch.cat([p.detach().flatten() for p in parameters]).norm())
+    lengths = [sign * size * 0.01 * 3**k for k in range(6) for sign in (1, -1)]
+    losses = []
+    for length in lengths:
+        _move(parameters, direction, length)
+        losses.append(_mean(scene))
+        _move(parameters, direction, -length)
+    _move(parameters, direction, lengths[int(np.nanargmin(losses))])
+    yield
+
+
+@torch.no_grad()
+def _move(parameters: list[torch.Tensor], direction: torch.Tensor, length: float) -> None:
+    at = 0
+    for p in parameters:
+        p += length * direction[at : at + p.numel()].view(p.shape).to(p.dtype)
+        at += p.numel()
+
+
+@torch.no_grad()
+def _mean(scene: Scene) -> float:
+    return float(np.mean([float(scene.loss(step)) for step in scene.steps[:BATCHES]]))
 
 
 def stability(scene: Scene) -> dict[str, float]:
