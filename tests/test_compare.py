@@ -188,7 +188,7 @@ def test_the_level_is_corrected_for_the_number_of_pairs():
 def test_a_metric_is_tuned_for_and_judged_in_its_own_direction():
     case = quadratic(1.0, 10.0, metric=lambda model: {"height": float(model.w.sum())})
     spaces = {"one": {"lr": (1e-4, 1e-2)}, "other": {"lr": (1e-3, 1e-1)}}
-    result = compare(case, SAME, **{**SMALL, "spaces": spaces}, metric="height")
+    result = compare(case, SAME, **{**SMALL, "trials": 8, "spaces": spaces}, metric="height")
     one, other = result.arms
     assert one.best == int(np.argmax(one.scores))
     assert one.settings["lr"] < 1e-3  # where w stays high the loss does, too

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from sounding.checkup import Checkup
+from sounding.compare import Comparison, Tuned
 from sounding.measure.readings import (
     Attribution,
     Call,
@@ -20,11 +21,13 @@ from sounding.measure.readings import (
     Signal,
     Weights,
 )
+from sounding.pairs import LOSS, estimates, measured_in, pairs_of
 from sounding.prove import Proof, Repair
 from sounding.remedies.remedy import Remedy
 from sounding.result import Profile, Series
 from sounding.rules.finding import Finding, Outcome
 from sounding.studies.study import Study
+from sounding.train import Trial
 from sounding.verdict import Verdict
 
 HOSTILE = "</script><img src=x onerror=1>"
@@ -450,4 +453,59 @@ def study() -> Study:
         verdicts=(accuracy(), inconclusive()),
         profiles=(profile(),),
         seconds=62.0,
+    )
+
+
+def comparison(*, diverged: bool = False, name: str = "adam") -> Comparison:
+    """Two arms that do not differ and a third that is worse, or that diverges on two seeds."""
+    floors = {"sgd": 0.030, name: 0.031, "adagrad": 0.12}
+    final = [_trials(floor, k, diverged and k == 2) for k, floor in enumerate(floors.values())]
+    measured = measured_in(final)
+    judged = {q: pairs_of(q, tuple(floors), v, tuple(range(5))) for q, v in measured.items()}
+    tried = ({"lr": 0.1, "weight_decay": 1e-6, "warmup": 1.0}, {"lr": 0.137, "warmup": 12.0})
+    arms = [
+        Tuned(
+            name=arm,
+            space={"lr": (1e-3, 10.0), "weight_decay": (1e-6, 1e-2), "warmup": (1.0, 75.0)},
+            tried=tuple({"weight_decay": 1.96e-5, **settings} for settings in tried),
+            scores=np.array([math.inf, 0.033]),
+            best=1,
+            final=final[k],
+            outcomes=estimates(measured)[k],
+            note="the best learning rate lies at the edge of its space, 0.001 to 10" * (k == 2),
+        )
+        for k, arm in enumerate(floors)
+    ]
+    pairs = judged.pop(LOSS)
+    return Comparison(
+        arms=tuple(arms),
+        pairs=pairs,
+        beside=tuple(pair for several in judged.values() for pair in several),
+        quantity=LOSS,
+        trials=2,
+        tuning_seeds=(5, 6),
+        seeds=tuple(range(5)),
+        steps=300,
+        subject="digits",
+        seconds=10.6,
+    )
+
+
+def hostile_comparison() -> Comparison:
+    """An arm whose name would break a page, and one that diverges."""
+    return comparison(diverged=True, name=HOSTILE)
+
+
+def _trials(floor: float, seed: int, diverged: bool) -> tuple[Trial, ...]:
+    series = curves(5, 300, floor, seed)
+    lost = [diverged and k < 2 for k in range(5)]
+    return tuple(
+        Trial(
+            seed=k,
+            loss=dataclasses.replace(one, values=np.where(lost[k], np.nan, one.values)),
+            metrics={} if lost[k] else {"accuracy": 1 - floor},
+            diverged=lost[k],
+            seconds=0.1,
+        )
+        for k, one in enumerate(series)
     )

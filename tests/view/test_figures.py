@@ -9,7 +9,7 @@ import pytest
 from sounding.view import plot
 
 KINDS = ["sick", "healthy", "readings", "repair", "proof", "accuracy", "loss", "inconclusive",
-         "study", "profile"]  # fmt: skip
+         "study", "profile", "comparison", "hostile_comparison"]  # fmt: skip
 
 
 def _lines(ax):

@@ -1,6 +1,7 @@
 """The rules, in the order of their codes; a list that you can read is the registry."""
 
 from sounding.rules.accumulation import accumulated_gradients, undivided_accumulation
+from sounding.rules.adaptive import epsilon_dominates, l2_in_adam
 from sounding.rules.batch_norm import (
     batch_too_small,
     frozen_norm_in_training_mode,
@@ -12,7 +13,9 @@ from sounding.rules.decay import weight_decay_too_strong
 from sounding.rules.dropout import dropout_always_on, dropout_too_strong
 from sounding.rules.evaluation import evaluated_in_training_mode, evaluation_inputs_differ
 from sounding.rules.finding import Finding, Outcome
+from sounding.rules.finetuning import features_destroyed
 from sounding.rules.finite import nonfinite
+from sounding.rules.half_precision import half_precision_underflow
 from sounding.rules.initial_output import initial_output, output_bias
 from sounding.rules.initialisation import (
     initialisation_mismatch,
@@ -30,6 +33,7 @@ from sounding.rules.loss_input import (
     softmax_over_batch,
 )
 from sounding.rules.loss_output import ascent, broadcast_loss, wrong_loss_for_classes
+from sounding.rules.noise import noisy_gradient
 from sounding.rules.norm_scales import dead_scales
 from sounding.rules.output_range import output_range
 from sounding.rules.ownership import not_optimised, unregistered_parameters
@@ -39,7 +43,9 @@ from sounding.rules.propagation import (
     vanishing_gradient,
     vanishing_signal,
 )
+from sounding.rules.rare_rows import decay_on_rare_rows
 from sounding.rules.rule import Rule, run
+from sounding.rules.saddle import saddle
 from sounding.rules.schedule import schedule_ended_early
 from sounding.rules.targets import (
     class_imbalance,
@@ -48,9 +54,11 @@ from sounding.rules.targets import (
     unscaled_targets,
 )
 from sounding.rules.units import dead_units, saturated_units
+from sounding.rules.warm_up import warm_up_missing
 
 RULES = (
     Rule("SD101", "non-finite", nonfinite),
+    Rule("SD102", "half-precision-underflow", half_precision_underflow),
     Rule("SD201", "vanishing-gradient", vanishing_gradient),
     Rule("SD202", "exploding-gradient", exploding_gradient),
     Rule("SD203", "dead-units", dead_units),
@@ -62,6 +70,7 @@ RULES = (
     Rule("SD209", "unregistered-parameters", unregistered_parameters),
     Rule("SD210", "accumulated-gradients", accumulated_gradients),
     Rule("SD211", "undivided-accumulation", undivided_accumulation),
+    Rule("SD212", "noisy-gradient", noisy_gradient),
     Rule("SD301", "zero-initialisation", zero_initialisation),
     Rule("SD302", "symmetric-units", symmetric_units),
     Rule("SD303", "initialisation-mismatch", initialisation_mismatch),
@@ -87,8 +96,14 @@ RULES = (
     Rule("SD502", "learning-rate-too-low", learning_rate_too_low),
     Rule("SD503", "schedule-ended-early", schedule_ended_early),
     Rule("SD504", "weight-decay-too-strong", weight_decay_too_strong),
+    Rule("SD505", "decay-on-rare-rows", decay_on_rare_rows),
     Rule("SD506", "gradient-spikes", gradient_spikes),
     Rule("SD507", "clipping-sets-the-rate", clipping_sets_the_rate),
+    Rule("SD508", "features-destroyed", features_destroyed),
+    Rule("SD509", "warm-up-missing", warm_up_missing),
+    Rule("SD510", "epsilon-dominates", epsilon_dominates),
+    Rule("SD511", "l2-in-adam", l2_in_adam),
+    Rule("SD512", "saddle", saddle),
     Rule("SD601", "batch-too-small-for-batch-norm", batch_too_small),
     Rule("SD602", "evaluated-in-training-mode", evaluated_in_training_mode),
     Rule("SD603", "dropout-too-strong", dropout_too_strong),
