@@ -11,7 +11,8 @@ from rich.console import Console
 from sounding.view.terminal import progress, show
 
 KINDS = ["sick", "healthy", "repair", "proof", "accuracy", "loss", "inconclusive", "study",
-         "hostile", "readings", "profile", "comparison", "hostile_comparison", *(f"curvature.{name}" for name in (
+         "hostile", "readings", "profile", "comparison", "hostile_comparison",
+         *(f"curvature.{name}" for name in (
              "spectrum", "eigenpairs", "single", "density", "trace", "no_density", "not_converged",
              "not_a_number", "zero_matrix", "one_sided", "all_negative", "huge", "sharpness",
              "empty_series", "broken_series", "layers", "hostile", "point", "adam"))]  # fmt: skip
