@@ -31,7 +31,7 @@ KINDS = {
     "readings": ["2.71e-12", "needed"],
     "profile": ["-8.73", "0.12"],
     "comparison": ["no difference found between", "sgd ends at a lower training loss than adagrad",
-                   "lr 0.137, weight decay 1.96e-05, warm-up 12 steps", "98.33 %",
+                   "lr 0.137, warm-up 12 steps", "weight decay 1.96e-05", "98.33 %",
                    "the best learning rate lies at the edge of its space, 0.001 to 10"],
     "hostile_comparison": ["diverged on 2 of 5 seeds", "2 of 5 adagrad runs diverged"],
     "curvature.spectrum": ["34.47 (residual 0.021)", "-0.531", "log scale",

@@ -82,7 +82,7 @@ SICK = {
     optimiser_of_other_layers: "SD208",
     schedule_of_epochs_stepped_per_batch: "SD503",
     evaluation_with_dropout: "SD602",
-    second_training_at_a_ruinous_rate: "SD501",
+    second_training_at_a_ruinous_rate: "SD508",
 }
 
 

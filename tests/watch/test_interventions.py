@@ -83,6 +83,10 @@ def test_a_run_that_explodes_is_infinitely_worse():
     assert interventions.make("much_slower")["difference"] == math.inf
 
 
+# No regression, no table, no parameter outside of the optimiser.
+NOTHING_TO_DO = ("scaled_targets", "visits", "adopted")
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_everything_is_given_back(name):
     torch.manual_seed(0)
@@ -97,7 +101,7 @@ def test_everything_is_given_back(name):
     grads = [p.grad for p in model.parameters()]
     drawn = torch.get_rng_state()
     test = Interventions(record.scene()).make(name)
-    assert not test.failed or name == "scaled_targets"
+    assert not test.failed or name in NOTHING_TO_DO
     assert torch.equal(drawn, torch.get_rng_state())
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))

@@ -11,6 +11,7 @@ from sounding.checkup import checkup
 from sounding.rules import RULES
 from sounding.train import train
 from sounding.zoo import HEALTHY, SICK, ZOO, Entry, visit
+from sounding.zoo.programs import PROGRAMS
 
 names = {"ids": lambda entry: entry.name}
 
@@ -61,9 +62,10 @@ def test_a_sick_net_does_not_train(entry):
     assert trial.diverged or trial.metrics["accuracy"] < 0.3
 
 
-def test_every_rule_has_sick_nets_and_every_name_is_its_own():
-    expected = {code for entry in SICK for code in entry.expected}
-    assert expected == {rule.code for rule in RULES}
+def test_every_expected_code_is_a_rule_and_every_name_is_its_own():
+    expected = {code for entry in (*SICK, *PROGRAMS) for code in entry.expected}
+    assert expected <= {rule.code for rule in RULES}
+    assert len({program.name for program in PROGRAMS}) == len(PROGRAMS)
     assert len({entry.name for entry in ZOO}) == len(ZOO)
     assert len(HEALTHY) >= 25
     assert all(entry.note for entry in ZOO)

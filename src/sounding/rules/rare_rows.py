@@ -52,7 +52,7 @@ def decay_on_rare_rows(readings: Readings) -> Finding | str | None:
         measured={"wait": wait, "half_life": half_life, "loss": fork["as_is"]},
         expected={"wait": half_life, "loss": fork["changed"]},
         confidence="measured",
-        remedies=(Remedy(name="no_decay_on", arguments={"kinds": "embedding"}, touches="recipe"),),
+        remedies=(Remedy(name="no_decay_on", arguments={"kinds": "embeddings"}, touches="recipe"),),
     )
 
 

@@ -38,6 +38,7 @@ def put(
 ) -> None:
     """Print `text` as what the console can show, wrapped behind `indent`; `first` fills it once."""
     text = _plain(console, text or Text())
+    first = None if first is None else _plain(console, first)
     room = max(20, console.width - indent)
     lines = list(text.wrap(console, room, tab_size=4)) if wrap else [text]
     for i, line in enumerate(lines or [Text()]):

@@ -109,4 +109,4 @@ def _name(setting: str) -> str:
 
 
 def _value(setting: str, value: float) -> str:
-    return f"{value:.0f}" if setting == "warmup" else f"{value:g}"
+    return f"{value:.0f}" if setting == "warmup" else f"{value:.3g}"
