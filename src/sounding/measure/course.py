@@ -17,7 +17,7 @@ class Course(Result):
     gradient_norm: np.ndarray  # (S,) 2-norm of all gradients that the optimiser holds, as it steps
     lr: np.ndarray  # (S,) of the first parameter group
     backwards: np.ndarray  # (S,) calls of backward since the step before
-    carried: np.ndarray  # (S,) norm of the gradients that were there before the first of them
+    carried: np.ndarray  # (S,) norm of the gradients there as one of them begins, the least one
     clipped_from: np.ndarray  # (S,) norm that torch's clipping saw; nan: it was not called
     bound: np.ndarray  # (S,) norm that it was told to keep; of clipping by value, nan
     samples: np.ndarray  # (S,) in the batch of one forward pass

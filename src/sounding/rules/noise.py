@@ -18,8 +18,9 @@ def noisy_gradient(readings: Readings) -> Finding | str | None:
     With signal |E g|^2 and variance tr Cov(g) of one batch's gradient, S steps add up to S E g with
     a variance of S tr Cov(g): where variance / signal (the noise scale over the batch size,
     McCandlish et al. 2018) exceeds S, the whole run is a random walk. A net that has learnt what
-    there is to learn has no signal left either, so steps on the mean gradient of many batches
-    decide, by the loss on batches that they have not seen.
+    there is to learn has no signal left either, so steps on the mean gradient of 16 batches decide.
+    They see the stored batches 16 times as often; where the run begun again as it was knows these
+    by heart already, its loss clearly below that of the run itself, nothing can be said.
     """
     course = watched(readings)
     constant = readings.test("constant")

@@ -150,9 +150,12 @@ class Observer(Listener):
     def _backward(self, value: torch.Tensor) -> None:
         now = self._now
         latest = next(reversed(self.records.values()), None)
-        if not now.losses and self._model is not None and self._measures(latest):
+        clean = isinstance(now.carried, float) and now.carried == 0
+        if not clean and self._model is not None and self._measures(latest):
             left = [p.grad for p in self._model.parameters() if p.grad is not None]
-            now.carried = _norm(left) if left else 0.0
+            there = _norm(left) if left else 0.0
+            # zeroed before any backward of the step is zeroed; gradients of an input come first
+            now.carried = min(float(now.carried), float(there)) if now.losses else there
         now.losses.append(value.detach().clone())
 
     # -- a step -----------------------------------------------------------------------------
