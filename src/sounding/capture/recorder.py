@@ -61,7 +61,7 @@ class Recorder:
         self.failures: list[BaseException] = []
         self.end = -1  # the call that made the loss, where it is known
         self.compared: Comparison | None = None  # how the loss was called
-        self.strangers: dict[str, int] = {}  # calls whose weights want a gradient: their identity
+        self.strangers: dict[str, int] = {}  # calls with a tensor of nobody that wants one
         self.cut = False  # another call began before the loss of this one was there
         self._ended = False
         self.scope = Scope(model, prefix)
@@ -277,10 +277,10 @@ class Recorder:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
+        if self.scope.inside:
+            self._look_for_strangers(node, args, kwargs)
         if node.role == "weight" and weighs is not None:
             weigh(node, weighs, self.origins.parameter)
-            if not node.weight and weighs.weight.is_leaf and weighs.weight.requires_grad:
-                self.strangers[node.name] = id(weighs.weight)
         elif node.role == "activation" and before.activation is not None:
             node.arguments = operations.activation_arguments(before.name, args, kwargs)
             node.operation, node.preactivation = before.activation, before.preactivation
@@ -288,6 +288,14 @@ class Recorder:
             merge_gate(node, self.nodes)
         else:
             node.arguments = operations.settings(before.name, args, kwargs)
+
+    def _look_for_strangers(
+        self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Does the call take a tensor that wants a gradient, made by nobody and no parameter?"""
+        for tensor in tensors((args, kwargs)):
+            if tensor.is_leaf and tensor.requires_grad and self.origins.maker(tensor) is None:
+                self.strangers[node.name] = id(tensor)
 
     def _guarded(self, function: Callable, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:

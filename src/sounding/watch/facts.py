@@ -18,6 +18,7 @@ from sounding.capture.sources import source_of
 from sounding.measure.loop import Evaluations, Group, Loop
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm2d)
+SPREAD = 256  # entries of a parameter that are watched for a change
 SCALED = 128.0  # a loss multiplied by a power of two from here on was scaled for half precision
 
 
@@ -34,7 +35,11 @@ class Facts:
     strangers: dict[str, set[int]] = dataclasses.field(default_factory=dict)
     looks: int = 0
     scaled: float = 1.0
-    stale: int = 0
+    training: bool = True
+    frozen: tuple[str, ...] = ()
+    alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
+    # parameters that no step has moved so far, with some of their first values
+    _watched: dict[str, tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=dict)
     _before: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = dataclasses.field(
         default_factory=dict
     )
@@ -52,7 +57,9 @@ class Facts:
         """Gradients are ready; `held` are the parameters of all optimisers."""
         self.looks += 1
         own = [p for group in optimizer.param_groups for p in group["params"]]
-        self.stale = sum(id(p) not in self.names and p.grad is None for p in own)
+        self.alive |= {id(p) for p in own if p.grad is not None}
+        self.training = model.training
+        self.frozen = tuple(n for n, p in model.named_parameters() if not p.requires_grad)
         self.used |= recorder.origins.used
         for name, identity in recorder.strangers.items():
             if identity not in held and identity not in self.names:
@@ -64,6 +71,8 @@ class Facts:
                 self.scaled = factor
         for p in model.parameters():
             name = self.names.get(id(p))
+            if name is not None and (p.grad is None or id(p) not in held):
+                self._watched.setdefault(name, (p, _some(p)))
             if name is None or p.grad is None:
                 continue
             self.reached.add(name)
@@ -86,33 +95,39 @@ class Facts:
             same = bool(p.detach().flatten()[at] == value)
             self.still[name] = self.still.get(name, True) and same
         self._before.clear()
+        self.reached |= {name for name, (p, _) in self._watched.items() if p.grad is not None}
+
+    def _changed(self) -> set[str]:
+        """Moved by no optimiser, and moved all the same: an average, a step by hand."""
+        return {n for n, (p, first) in self._watched.items() if not torch.equal(_some(p), first)}
 
     def loop(self, model: nn.Module, optimizer: Optimizer | None, evaluations: Evaluations) -> Loop:
         """All of it, as a result."""
         groups = [] if optimizer is None else optimizer.param_groups
         own = {self.names.get(id(p), "") for group in groups for p in group["params"]}
-        foreign = sum(id(p) not in self.names for group in groups for p in group["params"])
-        cut = sorted(self.trainable & own & self.used - self.reached)
+        foreign = {id(p) for group in groups for p in group["params"]} - self.names.keys()
+        changed = self._changed()
+        cut = sorted(self.trainable & own & self.used - self.reached - changed)
         unmoved = sorted(n for n, same in self.still.items() if same and n in own)
         ids = list(self.strangers.values())
         first = cut[0].rpartition(".")[0] if cut else ""
         return Loop(
             groups=tuple(self._group(group) for group in groups),
             decoupled=_decoupled(optimizer),
-            foreign=foreign,
-            missing=tuple(sorted(self.missing)),
+            foreign=len(foreign),
+            missing=tuple(sorted(self.missing - changed)),
             cut=tuple(cut),
             idle=tuple(sorted(self.trainable & own - self.used - self.reached)),
-            frozen=tuple(n for n, p in model.named_parameters() if not p.requires_grad),
+            frozen=self.frozen,
             unmoved=tuple(unmoved),
             unregistered=tuple(sorted(self.strangers)),
             fresh=any(len(seen) > 1 for seen in ids),
             cut_source=source_of(model, first) if cut else "",
             evaluations=evaluations,
             modes=modes(model),
-            training=model.training,
+            training=self.training,
             scaled=self.scaled,
-            stale=self.stale,
+            stale=len(foreign - self.alive),
             scales=_scales(model),
         )
 
@@ -125,6 +140,12 @@ class Facts:
                 settings[key] = float(value)
         names = tuple(self.names.get(id(p), "") for p in group["params"])
         return Group(parameters=names, settings=settings)
+
+
+def _some(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of at most about SPREAD entries."""
+    flat = tensor.detach().flatten()
+    return flat[:: max(1, len(flat) // SPREAD)].clone()
 
 
 def modes(model: nn.Module) -> tuple[str, ...]:

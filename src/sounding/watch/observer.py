@@ -185,8 +185,6 @@ class Observer(Listener):
             return
         if record.model is not recorder.model:
             return
-        if all(p.grad is None for p in recorder.model.parameters()):
-            return
         self._recorder = None
         record.facts.look(recorder, recorder.model, optimizer, self._held())
         recording = finish(recorder, recorder.model, float(self._now.losses[-1]))

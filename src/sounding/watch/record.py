@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from sounding.capture.nested import tensors, with_tensors
@@ -170,6 +171,8 @@ class Evaluated:
         )
 
 
-def _bytes(model: nn.Module) -> int:
+def _bytes(model: nn.Module) -> float:
     held = (*model.parameters(), *model.buffers())
+    if any(map(is_lazy, held)):
+        return math.inf  # not there yet
     return sum(t.numel() * t.element_size() for t in held)

@@ -58,16 +58,24 @@ def undropped(scene: Scene) -> Iterator[None]:
     modules = [m for m in scene.model.modules() if isinstance(m, _DropoutNd)]
     rates = [m.p for m in modules]
 
+    attention: Any = functional.scaled_dot_product_attention
+
     def same(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         return input
 
+    def whole(*args: Any, **kwargs: Any) -> torch.Tensor:
+        kwargs |= dict(zip(("attn_mask", "dropout_p", "is_causal"), args[3:], strict=False))
+        return attention(*args[:3], **kwargs | {"dropout_p": 0.0})
+
     try:
+        functional.scaled_dot_product_attention = whole
         for module in modules:
             module.p = 0.0
         for name in originals:
             setattr(functional, name, same)
         yield
     finally:
+        functional.scaled_dot_product_attention = attention
         for name, original in originals.items():
             setattr(functional, name, original)
         for module, rate in zip(modules, rates, strict=True):

@@ -122,13 +122,13 @@ def repeat(scene: Scene) -> dict[str, float]:
     steps = _some(scene)
     mode = [(m, m.training) for m in scene.model.modules()]
     with torch.no_grad():
-        scene.model.train()
-        trained = np.array([[float(scene.loss(s)) for s in steps] for _ in range(5)])
         scene.model.eval()
         first, second = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
         evaluated = np.array([float(scene.loss(s)) for s in steps])
         with undropped(scene):
             third, fourth = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
+        scene.model.train()  # last, because it moves running statistics
+        trained = np.array([[float(scene.loss(s)) for s in steps] for _ in range(5)])
     for module, training in mode:
         module.training = training
     spread = float(first.std())
