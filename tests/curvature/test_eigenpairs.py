@@ -171,6 +171,31 @@ def test_an_interrupt_returns_the_best_so_far():
     assert 20 < found.values[0] < 35
 
 
+@pytest.mark.parametrize(("name", "k"), [("net", 1), ("double", 5)])
+def test_values_belong_to_their_vectors_wherever_it_ends(name, k):
+    # Out of products or interrupted, in the middle of restarts and of beginning anew.
+    values = SPECTRA[name]
+
+    def apply(block):
+        calls.append(1)
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        return block * torch.as_tensor(values, dtype=torch.float64)
+
+    for last in range(2, 60, 3):
+        calls = []
+        operator = Operator(apply, N, dtype=torch.float64)
+        try:
+            found = [eigenpairs(operator, k, basis=8, seed=1)]
+        except KeyboardInterrupt:  # in the first product of all, or of beginning anew
+            found = []
+        found.append(eigenpairs(_operator(values, torch.float64), k, basis=8, seed=1, most=last))
+        for one in found:
+            v = one.vectors.numpy()
+            away = np.linalg.norm(v * values - one.values[:, None] * v, axis=1)
+            assert np.allclose(away, one.residuals, atol=1e-9), last
+
+
 def test_progress_is_told_products_and_residual():
     told = []
     eigenpairs(_operator(SPECTRA["net"]), progress=lambda *said: told.append(said))

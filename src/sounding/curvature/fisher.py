@@ -135,7 +135,8 @@ def empirical_fisher(
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
-        >>> x, y = torch.eye(2), net(torch.eye(2)).detach() - 0.5  # each residual is 1/2, g is x
+        >>> _ = nn.init.zeros_(net.weight)
+        >>> x, y = torch.eye(2), torch.full((2, 1), -0.5)  # each residual is 1/2, g is x
         >>> empirical_fisher(net, nn.functional.mse_loss, (x, y)) @ torch.tensor([2.0, 4.0])
         tensor([1., 2.])
     """
@@ -171,7 +172,8 @@ def gradient_covariance(
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
-        >>> x, y = torch.eye(2), net(torch.eye(2)).detach() - 0.5  # each residual is 1/2, g is x
+        >>> _ = nn.init.zeros_(net.weight)
+        >>> x, y = torch.eye(2), torch.full((2, 1), -0.5)  # each residual is 1/2, g is x
         >>> gradient_covariance(net, nn.functional.mse_loss, (x, y)) @ torch.tensor([2.0, 4.0])
         tensor([-0.5000,  0.5000])
     """
@@ -200,6 +202,7 @@ def _of_samples(given: Problem, matrix: str) -> Operator:
     """The matrix of the samples' own gradients."""
     with given.ranks.together():
         notes = _check_samples(given) if given.check else ()
+    reduction = given.reduction  # so that no product holds on to `given`
     if any(isinstance(m, BATCH_NORM) and m.training for m in given.subject.model.modules()):
         notes += ("batch norm in training mode: a sample's gradient goes through the whole batch",)
 
@@ -211,7 +214,7 @@ def _of_samples(given: Problem, matrix: str) -> Operator:
         def apply(block: torch.Tensor) -> torch.Tensor:
             u = block.view(len(block), *slopes.shape)
             along = (u * slopes).sum(2, keepdim=True)  # (k, N, 1)
-            if given.reduction == "mean":  # the N of g, twice, over the N of the mean
+            if reduction == "mean":  # the N of g, twice, over the N of the mean
                 along = along * count
             return (along * slopes).reshape(len(block), -1)
 

@@ -140,10 +140,10 @@ class Search:
             self._walk()  # as the guard is of before the restarts, more steps do not help
         if self._worst() > self.miss:
             return
-        if self.miss < 1 and any(self._crowded(end) for end in self.wanted):
-            self._widen()
-        else:
+        if self.miss == 1 or not any(self._crowded(end) for end in self.wanted):
             self.settled = True
+        elif self.spent < self.most:
+            self._widen()
 
     def _worst(self) -> float:
         return max(self.missed(end) for end in self.wanted)
@@ -210,14 +210,16 @@ class Search:
         return self.guard.worst(gaps)
 
     def _restart(self) -> None:
-        values, vectors, _ = self.ritz
+        values, vectors, residuals = self.ritz
         order = np.argsort(values)
         room = self.capacity // 2
         keep = set()
         for end, k in self.wanted.items():
             share = max(k + 2, room // len(self.wanted))
             keep |= set((order[::-1] if end == "largest" else order)[:share].tolist())
-        self.lanczos.restart(vectors[:, sorted(keep)])
+        kept = sorted(keep)
+        self.lanczos.restart(vectors[:, kept])
+        self.ritz = values[kept], np.eye(len(kept)), residuals[kept]  # in terms of the new basis
 
 
 def _check(
