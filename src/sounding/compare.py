@@ -21,10 +21,11 @@ from sounding.train.runs import Runs
 from sounding.train.search import Search
 from sounding.train.seeding import chosen_seeds
 from sounding.train.space import Settings, Space, check_space, search_space, textbook
-from sounding.train.tuning import outcomes, setting_of, train_at, tune
+from sounding.train.tuning import LEADING, outcomes, setting_of, settle, train_at, tune
 from sounding.verdict import Estimate
 
 ARMS = ("sgd", "adam")
+MORE_SEEDS = 3  # for the best few trials of an arm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +61,7 @@ class Comparison(Result):
     quantity: str  # that was tuned for: 'training loss', or a metric
     trials: int  # of every arm
     tuning_seeds: tuple[int, ...]  # of every trial
+    more_seeds: tuple[int, ...]  # of each arm's three best trials, beside those
     seeds: tuple[int, ...]  # fresh ones, of the final runs
     steps: int  # of every run
     subject: str = ""
@@ -92,7 +94,8 @@ def compare(
     (for an optimiser's name the textbook one), the others are searched for, in a space that
     `sounding.train.space.search_space` states and gives reasons for. Halfway, every search narrows
     to the decade around its best learning rate; where that lies at the edge of the space, the space
-    is widened by a decade, once.
+    is widened by a decade, once. The three best trials are run on three more seeds, and the best on
+    all of these is the arm's setting.
 
     *Judging.* The best settings of each arm are run on seeds that no trial has seen, with the same
     batches in the same order. Every pair is judged by its paired differences, at a level that keeps
@@ -109,7 +112,7 @@ def compare(
             tuned too, around its own learning rate.
         trials: Of every arm.
         seeds: Of the final runs: how many, counted from 0, or which.
-        tuning_seeds: How many runs a trial is; their seeds follow on the final ones.
+        tuning_seeds: How many runs a trial is. Their seeds follow on the final ones.
         steps: Of every run; None: those of the recipes.
         metric: A metric of the case to tune for and judge by; None: the final training loss.
         spaces: Search spaces instead of the usual ones, by arm: {"adam": {"lr": (1e-4, 1e-2)}}.
@@ -126,12 +129,14 @@ def compare(
     recipes = _recipes(case, arms, steps)
     chosen = _spaces(recipes, spaces or {})
     tuning = tuple(range(max(fresh) + 1, max(fresh) + 1 + tuning_seeds))
+    more = tuple(range(max(tuning) + 1, max(tuning) + 1 + MORE_SEEDS)) if trials > 1 else ()
     _check_runs(case, recipes, tuning[0], metric)
     length = next(iter(recipes.values())).steps
     runs = Runs(functools.partial(train_at, case), progress, executor)
-    runs.plan(*_planned(len(recipes), trials, tuning_seeds, len(fresh)), length)
+    runs.plan(*_planned(len(recipes), trials, tuning, more, fresh), length)
     score = functools.partial(_score, metric)
     searches = tune(runs, recipes, chosen, trials=trials, seeds=tuning, score=score)
+    settle(runs, recipes, searches, seeds=tuning + more, score=score)
     best = [setting_of(name, recipes[name], s.tried[s.best]) for name, s in searches.items()]
     final = outcomes(runs, best, fresh)
     measured = measured_in(final, metric)
@@ -150,6 +155,7 @@ def compare(
         quantity=metric or LOSS,
         trials=trials,
         tuning_seeds=tuning,
+        more_seeds=more,
         seeds=fresh,
         steps=length,
         subject=case.name,
@@ -157,19 +163,23 @@ def compare(
     )
 
 
-def _planned(arms: int, trials: int, tuning: int, fresh: int) -> tuple[int, str]:
+def _planned(
+    arms: int, trials: int, tuning: Sequence[int], more: Sequence[int], fresh: Sequence[int]
+) -> tuple[int, str]:
     """The number of runs, and how it comes about."""
-    return arms * (trials * tuning + fresh), (
-        f"{arms} arms, each {trials} trials on {tuning} seeds and then {fresh} fresh seeds"
+    leading = min(trials, LEADING)
+    again = f", the best {leading} on {len(more)} more" if more else ""
+    return arms * (trials * len(tuning) + leading * len(more) + len(fresh)), (
+        f"{arms} arms, each {trials} trials on {len(tuning)} seeds{again}, then {len(fresh)} fresh"
     )
 
 
 def _score(metric: str | None, trials: Sequence[Trial]) -> float:
-    """The mean outcome, lower is better; infinite or NaN where a run diverged."""
+    """The mean outcome, lower is better; infinite where a run diverged."""
     if metric is None:
         return float(np.mean([final_loss(trial) for trial in trials]))
-    values = [trial.metrics.get(metric, math.nan) for trial in trials]
-    return _sign(metric) * float(np.mean(values))
+    value = np.mean([trial.metrics.get(metric, math.nan) for trial in trials])
+    return math.inf if math.isnan(value) else _sign(metric) * float(value)
 
 
 def _sign(metric: str | None) -> int:

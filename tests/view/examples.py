@@ -484,6 +484,7 @@ def comparison(*, diverged: bool = False, name: str = "adam") -> Comparison:
         quantity=LOSS,
         trials=2,
         tuning_seeds=(5, 6),
+        more_seeds=(7, 8, 9),
         seeds=tuple(range(5)),
         steps=300,
         subject="digits",

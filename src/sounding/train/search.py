@@ -32,6 +32,7 @@ class Search:
         self.tried: list[Settings] = []
         self.scores: list[float] = []
         self.widened = False
+        self._settled: int | None = None
         begin = 2 * (trials // 6) + 1  # odd: the middle of the grid is where `first` mostly is
         with _quiet() as optuna:
             sampler = optuna.samplers.TPESampler(
@@ -45,8 +46,16 @@ class Search:
 
     @property
     def best(self) -> int:
-        """The number of the best trial so far, the earliest one of equals."""
-        return min(range(len(self.scores)), key=self.scores.__getitem__)
+        """The number of the best trial so far, or of the one that was settled on."""
+        return self.leading(1)[0] if self._settled is None else self._settled
+
+    def leading(self, most: int) -> list[int]:
+        """The numbers of the best trials so far, the earliest one of equals first."""
+        return sorted(range(len(self.scores)), key=self.scores.__getitem__)[:most]
+
+    def settle(self, trial: int) -> None:
+        """From now on this trial is the best: more is known of it than its score."""
+        self._settled = trial
 
     def ask(self) -> Settings:
         """The settings of the next trial, in at most three digits."""

@@ -17,7 +17,8 @@ from sounding.train.search import Search
 from sounding.train.space import Settings, Space, recipe_at, settings_of
 from sounding.train.trial import Trial
 
-Score = Callable[[Sequence[Trial]], float]  # of a setting's runs; the lower the better
+Score = Callable[[Sequence[Trial]], float]  # of a setting's runs; lower is better, inf: diverged
+LEADING = 3  # trials of a search that are run on more seeds
 SEED = 0  # of every search, so that arms with the same space begin with the same settings
 
 
@@ -72,6 +73,25 @@ def tune(
         for search, one in zip(searches.values(), found, strict=True):
             search.tell(score(one))
     return searches
+
+
+def settle(
+    runs: Runs,
+    recipes: Mapping[str, Recipe],
+    searches: Mapping[str, Search],
+    *,
+    seeds: Sequence[int],
+    score: Score,
+) -> None:
+    """Run the few best trials of every search on all of `seeds`, and settle on the best there.
+
+    The best of many trials owes its place to luck as well, and is not as good on other seeds.
+    """
+    for name, search in searches.items():
+        leading = search.leading(LEADING)
+        at = [setting_of(name, recipes[name], search.tried[trial]) for trial in leading]
+        scores = [score(trials) for trials in outcomes(runs, at, seeds)]
+        search.settle(leading[scores.index(min(scores))])
 
 
 def setting_of(name: str, recipe: Recipe, settings: Settings) -> Setting:

@@ -228,8 +228,8 @@ def _(result: Comparison) -> str:
     rest = len(result.pairs) - len(found)
     if found:
         return "; ".join(found) + (f"; no difference found in {rest} more" if rest else "")
-    names = " and ".join(arm.name for arm in result.arms)
-    return f"No difference found between {names} in {result.quantity}"
+    *others, last = (arm.name for arm in result.arms)
+    return f"No difference found between {', '.join(others)} and {last} in {result.quantity}"
 
 
 @headline.register

@@ -10,6 +10,7 @@ import numpy as np
 from sounding.compare import Comparison, Tuned
 from sounding.pairs import Pair
 from sounding.train.outcomes import which_is_better
+from sounding.train.tuning import LEADING
 from sounding.view.numbers import count, number, percent, together
 from sounding.view.tables import Table
 from sounding.view.wording import effect, means
@@ -20,11 +21,14 @@ HOLDS = "Intervals are over the fresh seeds, at the settings found; another sear
 
 def protocol(comparison: Comparison) -> str:
     """How it was done, in one line."""
+    leading = min(LEADING, comparison.trials)
+    more = f", the best {leading} also on {_seeds(comparison.more_seeds)}"
     return (
-        f"{comparison.subject or 'the case'}: {count(len(comparison.arms), 'arm')}, each tuned in "
-        f"{count(comparison.trials, 'trial')} on {_seeds(comparison.tuning_seeds)} for "
-        f"{comparison.quantity}, then run on {_seeds(comparison.seeds)}; "
-        f"{count(comparison.steps, 'step')} a run, {number(comparison.seconds)} s"
+        f"{comparison.subject or 'the case'}: {count(len(comparison.arms), 'arm')}, each tuned for "
+        f"{comparison.quantity} in {count(comparison.trials, 'trial')} on "
+        f"{_seeds(comparison.tuning_seeds)}{more if comparison.more_seeds else ''}, then run on "
+        f"{_seeds(comparison.seeds)}; {count(comparison.steps, 'step')} a run, "
+        f"{number(comparison.seconds)} s"
     )
 
 
@@ -63,14 +67,13 @@ def sentence(pair: Pair) -> str:
 
 
 def arms_table(comparison: Comparison) -> Table:
-    """A row an arm: its settings, and every quantity over the fresh seeds."""
-    quantities = list(comparison.arms[0].outcomes)
+    """A row an arm: every quantity over the fresh seeds, what was tuned for first."""
+    quantities = list(comparison.arms[0].outcomes) if comparison.arms else []
     quantities.sort(key=lambda quantity: quantity != comparison.quantity)
     rows = tuple(
-        (arm.name, settings(arm), *(outcome(arm, quantity) for quantity in quantities))
-        for arm in comparison.arms
+        (arm.name, *(outcome(arm, quantity) for quantity in quantities)) for arm in comparison.arms
     )
-    return Table(("arm", "tuned to", *quantities), (False, False, *(True,) * len(quantities)), rows)
+    return Table(("arm", *quantities), (False, *(True,) * len(quantities)), rows)
 
 
 def trials_table(arm: Tuned, comparison: Comparison) -> Table:
