@@ -25,7 +25,7 @@ def epsilon_dominates(readings: Readings) -> Finding | str | None:
     sizes = _entries(readings)
     if eps <= EPSILON or not len(sizes) or not float(np.median(sizes)) < eps:
         return None
-    if explained(readings.test("constant")) >= HALF:
+    if not explained(readings.test("constant")) < HALF:
         return f"eps {eps:.2g} exceeds the gradient's entries, but the run learns"
     found = relief(readings, "small_epsilon")
     if not found.harmful:
@@ -66,7 +66,7 @@ def l2_in_adam(readings: Readings) -> Finding | str | None:
     pull, push = _norms(readings, decay)
     if not pull > push:
         return None
-    if explained(readings.test("constant")) >= HALF:
+    if not explained(readings.test("constant")) < HALF:
         return f"the decay is {pull / push:.2g} times the gradient, but the run learns"
     found = relief(readings, "decoupled")
     if not found.harmful:

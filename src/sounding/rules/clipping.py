@@ -8,11 +8,11 @@ import numpy as np
 
 from sounding.measure.course import Course
 from sounding.measure.readings import Readings
-from sounding.measure.test import Test
+from sounding.measure.test import Test, Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, explained, relief, watched
 
 BEFORE, LATELY = 8, 256  # steps, at least and at most, that show what is usual
 CHANCE = 0.01  # that a run of usual steps holds one as large
@@ -26,34 +26,73 @@ def gradient_spikes(readings: Readings) -> Finding | str | None:
     The norms of the steps before are summarised by median and median deviation of their logarithm;
     were they lognormal, a run of S steps would hold one beyond sqrt(2 ln(S / 0.01)) deviations once
     in a hundred runs. Most of the way from the usual size to beyond that, in logarithms, must be
-    gone in one step (what an unstable learning rate does grows over several), and the median loss
-    behind it must stay above twice the one before, or be no number.
+    gone in one step; what an unstable learning rate does grows over several. Then the median loss
+    behind it stays above twice the one before, or is no number. Where it does not, or the spike
+    comes so early that nothing is usual yet, the fork with clipped gradients decides; where that
+    fork is ruined as well, it was not for want of clipping.
     """
     course = watched(readings)
-    at = _spike(course)
-    if at is None:
-        return None
+    at = _spike(course, BEFORE)
+    if at is not None:
+        before, after = _around(course, at)
+        if not after - before <= abs(before):
+            if _ruined(readings):
+                return f"the gradient jumped at step {at}, but with clipping the loss does so too"
+            then = f"{after:.3g}" if math.isfinite(after) else "no number"
+            said = f"the loss behind it is {then} instead of {before:.3g}"
+            return _spiked(course, at, said, {"loss": after}, {"loss": before})
+    at = _spike(course, 1) if at is None else at
+    if at is None or not explained(readings.test("constant")) < HALF:
+        return None if at is None else f"the gradient jumped at step {at}, but the run learns"
+    return _clipped(readings, at)
+
+
+def _ruined(readings: Readings) -> bool:
+    """Whether the median loss ends above the best constant's with clipping and without."""
+    try:
+        level, fork = readings.test("constant")["constant_loss"], readings.test("clipped")
+    except Untested as reason:
+        if reason.test not in readings.tests:
+            raise
+        return False
+    return all(_typical(curve) > level for curve in fork.curves.values())
+
+
+def _clipped(readings: Readings, at: int) -> Finding | str:
+    """Decided by the fork whose gradients are clipped to the median of their norms.
+
+    By the median loss of both arms, because batches that make spikes have a large loss in both.
+    """
+    constant, fork = readings.test("constant"), readings.test("clipped")
+    level, end = constant["constant_loss"], constant["now_loss"]
+    as_is, changed = (_typical(fork.curves[arm]) for arm in ("as_is", "changed"))
+    reached = min([x for x in (as_is, end) if math.isfinite(x)], default=level)
+    gain, said = reached - changed, f"with all gradients clipped the median loss is {changed:.3g}"
+    if not (changed < level and gain > QUARTER * level):
+        return f"the gradient jumped at step {at}, but {said} instead of {reached:.3g}"
+    said += f" in the end instead of {as_is:.3g}"
+    return _spiked(watched(readings), at, said, {"loss": as_is}, {"loss": changed})
+
+
+def _spiked(
+    course: Course, at: int, said: str, measured: dict[str, float], expected: dict[str, float]
+) -> Finding:
     norms = course.gradient_norm
-    usual = float(np.nanmedian(norms[:at]))
-    before, after = _around(course, at)
-    if np.isfinite(after) and after <= 2 * before:
-        return f"the gradient was {norms[at] / usual:.3g} times its median at step {at}, harmlessly"
+    ratio = float(norms[at] / np.nanmedian(norms[:at]))
     bound = float(np.nanquantile(norms[:at], 0.9))
-    then = f"{after:.3g}" if math.isfinite(after) else "no number"
     return Finding(
         code="SD506",
         name="gradient-spikes",
         severity="problem",
         message=(
-            f"at step {at} the gradient's norm is {norms[at]:.3g}, {norms[at] / usual:.3g} times "
-            f"the median of the steps before, and the loss behind it is {then} instead of "
-            f"{before:.3g}; clip it: clip_grad_norm_(model.parameters(), {bound:.2g}) between "
-            "backward and step"
+            f"at step {at} the gradient's norm is {norms[at]:.3g}, {ratio:.3g} times the median of "
+            f"the steps before, and {said}; clip it: clip_grad_norm_(model.parameters(), "
+            f"{bound:.2g}) between backward and step"
         ),
         layers=(),
         source="",
-        measured={"norm_over_median": float(norms[at] / usual), "loss_after": after},
-        expected={"norm_over_median": 1.0, "loss_after": before},
+        measured=measured | {"norm_over_median": ratio},
+        expected=expected | {"norm_over_median": 1.0},
         confidence="measured",
         remedies=(Remedy(name="clip_norm", arguments={"bound": bound}, touches="recipe"),),
     )
@@ -132,8 +171,8 @@ def _bounded(
     )
 
 
-def _spike(course: Course) -> int | None:
-    """The first step whose gradient jumps out of the usual."""
+def _spike(course: Course, least: int) -> int | None:
+    """The first step, behind at least so many, whose gradient jumps out of the usual."""
     limit = math.sqrt(2 * math.log(max(course.steps, 2) / CHANCE))
     known = np.flatnonzero(course.gradient_norm > 0)  # nan: not measured
     logs = np.log(course.gradient_norm[known])
@@ -142,7 +181,7 @@ def _spike(course: Course) -> int | None:
     for at in np.flatnonzero(jumps > HALF * math.log(10)):
         past = logs[max(0, at - LATELY) : at]
         past = past[np.isfinite(past)]
-        if len(past) < BEFORE:
+        if len(past) < least:
             continue
         middle = float(np.median(past))
         width = max(1.4826 * float(np.median(np.abs(past - middle))), 0.1)
@@ -157,3 +196,8 @@ def _around(course: Course, at: int) -> tuple[float, float]:
     behind = course.loss[at + 1 :]
     after = float(np.median(behind)) if len(behind) and np.isfinite(behind).all() else math.inf
     return float(np.median(course.loss[max(0, at - 50) : at])), after
+
+
+def _typical(losses: np.ndarray) -> float:
+    """Median of the last quarter."""
+    return float(np.median(losses[-max(len(losses) // 4, 3) :]))

@@ -18,7 +18,7 @@ def weight_decay_too_strong(readings: Readings) -> Finding | str | None:
     decays = [g.settings.get("weight_decay", 0.0) for g in loop.groups] if loop else []
     if not any(decays):
         raise NotApplicable("no parameter group has weight decay")
-    if explained(readings.test("constant")) >= HALF:
+    if not explained(readings.test("constant")) < HALF:
         return None
     found = relief(readings, "undecayed")
     if not found.harmful:

@@ -25,7 +25,7 @@ def features_destroyed(readings: Readings) -> Finding | str | None:
     if readings.step > 0:
         raise NotApplicable("the weights that the training began with are in its first reading")
     constant = readings.test("constant")
-    if explained(constant) >= HALF:
+    if not explained(constant) < HALF:
         return None
     known = constant["constant_loss"] - constant["start_loss"]
     begun = known > ERRORS * np.hypot(constant["constant_error"], constant["now_error"])

@@ -19,7 +19,7 @@ def saddle(readings: Readings) -> Finding | str | None:
     """
     course = watched(readings)
     constant = readings.test("constant")
-    if constant["learned"] > ERRORS or explained(constant) >= HALF:
+    if constant["learned"] > ERRORS or not explained(constant) < HALF:
         return None
     signal = max(readings.test("noise")["signal"], 0.0)
     hessian = readings.test("saddle")

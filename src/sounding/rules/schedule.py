@@ -27,7 +27,7 @@ def schedule_ended_early(readings: Readings) -> Finding | str | None:
     late = float(lr[len(lr) // 2 :].sum() / lr.sum())
     if late > SPENT:
         return None
-    if explained(readings.test("constant")) >= 1 - QUARTER:
+    if not explained(readings.test("constant")) < 1 - QUARTER:
         return "the run had learnt most of what there is when its rate ended"
     found = relief(readings, "steady")
     if not found.harmful:

@@ -27,7 +27,7 @@ def warm_up_missing(readings: Readings) -> Finding | str | None:
     lr = course.lr[np.isfinite(course.lr)]
     if not len(lr) or lr[0] < HALF * lr.max():
         return None  # it is warmed up
-    if explained(readings.test("constant")) >= HALF:
+    if not explained(readings.test("constant")) < HALF:
         return None
     found = relief(readings, "warmed")
     if not found.harmful:
