@@ -49,18 +49,21 @@ def raw_pixels(_: bool) -> float:
 
 
 def augmentation(_: bool) -> float:
-    """Images moved by a pixel, noisy, some of them erased; evaluated on whole ones."""
+    """Images moved by a pixel, noisy, a column erased; evaluated on whole ones."""
     train, test = split(samples.image_digits())
     net = small_resnet(2)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=200)
     losses = []
     for x, y in batches(train, size=32, steps=200):
-        x = torch.roll(x, int(torch.randint(-1, 2, ())), 3) + 0.2 * torch.randn_like(x)
-        x[:, :, int(torch.randint(0, 8, ()))] = x.min()
+        x = torch.stack([torch.roll(image, int(torch.randint(-1, 2, ())), 2) for image in x])
+        x = x + 0.2 * torch.randn_like(x)
+        x[torch.arange(len(x)), :, torch.randint(0, 8, (len(x),))] = x.min()
         optimiser.zero_grad(set_to_none=False)
         loss = functional.cross_entropy(net(x), y)
         loss.backward()
         optimiser.step()
+        schedule.step()
         losses.append(loss.item())
     evaluate(net, test, functional.cross_entropy)
     return -ending(losses)
@@ -110,7 +113,7 @@ def rare_words(_: bool) -> float:
     """Bags out of 5,000 words, most of which a batch does not have."""
     net = nn.Sequential(nn.EmbeddingBag(5000, 32), nn.Linear(32, 4))
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    return -fit(net, optimiser, samples.rare_words(), functional.cross_entropy, steps=250)
+    return -fit(net, optimiser, tasks.rare_words(), functional.cross_entropy, steps=250)
 
 
 def drawn_evenly(_: bool) -> float:

@@ -157,7 +157,7 @@ def averaged_weights(_: bool) -> float:
 
 def sparse_rows(_: bool) -> float:
     """Two optimisers for one net: rows of a table that were used, and all the rest."""
-    train, test = split(samples.rare_words())
+    train, test = split(tasks.rare_words())
     table = nn.EmbeddingBag(5000, 32, sparse=True)
     net = nn.Sequential(table, nn.Linear(32, 4))
     rows = torch.optim.SparseAdam(list(table.parameters()), lr=1e-2)

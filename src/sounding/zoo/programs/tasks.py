@@ -133,6 +133,17 @@ def bags(count: int = 2048, words: int = 200) -> Pair:
 
 
 @functools.cache
+def rare_words(count: int = 2048) -> Pair:
+    """Bags of 12 out of 5,000 words, most of them rare; most belong to the topic, of four."""
+    generator = _generator(36)
+    topic = torch.randint(0, 4, (count,), generator=generator)
+    rank = (torch.rand(count, 12, generator=generator) ** 4 * 1250).long()
+    other = torch.randint(0, 4, (count, 12), generator=generator)
+    mixed = torch.rand(count, 12, generator=generator) < 0.5
+    return 4 * rank + torch.where(mixed, other, topic[:, None]), topic
+
+
+@functools.cache
 def ratings(count: int = 4096, users: int = 60, items: int = 60) -> Pair:
     """Pairs (user, item), and 1.0 where their hidden tastes agree, else 0.0, as a column."""
     generator = _generator(34)
