@@ -8,32 +8,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from trainings import constant, trained
 
-from sounding.measure.course import Course
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.initial_output import initial_output
 from sounding.zoo.nets import mlp
-
-
-def trained(readings, **tests):
-    """Readings of a training of 200 steps, whose interventions came out as given."""
-    nothing = np.full(200, np.nan)
-    others = ("gradient_norm", "lr", "backwards", "carried", "clipped_from", "bound", "samples")
-    course = Course(loss=np.ones(200), **dict.fromkeys(others, nothing))
-    made = {name: Test(name=name, values=values) for name, values in tests.items()}
-    return dataclasses.replace(readings, course=course, tests=made)
-
-
-def constant(level, now, *, start=None, error=0.001):
-    """The test of that name: the best constant, and the net as the run ended and began."""
-    return {
-        "constant_loss": level,
-        "constant_error": error,
-        "now_loss": now,
-        "now_error": error,
-        "start_loss": level if start is None else start,
-    }
 
 
 def large(size=5.0, classes=10):

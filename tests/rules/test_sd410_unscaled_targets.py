@@ -1,45 +1,15 @@
 """SD410: the fork decides over the size of the targets."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from trainings import constant, fork, trained
 
-from sounding.measure.course import Course
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.targets import unscaled_targets
 from sounding.zoo.nets import mlp
-
-
-def trained(readings, **tests):
-    """Readings of a training of 200 steps, whose interventions came out as given."""
-    nothing = np.full(200, np.nan)
-    others = ("gradient_norm", "lr", "backwards", "carried", "clipped_from", "bound", "samples")
-    course = Course(loss=np.ones(200), **dict.fromkeys(others, nothing))
-    made = {name: Test(name=name, values=values) for name, values in tests.items()}
-    return dataclasses.replace(readings, course=course, tests=made)
-
-
-def constant(level, now, *, start=None, error=0.001):
-    """The test of that name: the best constant, and the net as the run ended and began."""
-    return {
-        "constant_loss": level,
-        "constant_error": error,
-        "now_loss": now,
-        "now_error": error,
-        "start_loss": level if start is None else start,
-    }
-
-
-def fork(as_is, changed, *, error=0.01, start=2.4):
-    """A fork that ended so."""
-    gain = as_is - changed
-    values = {"as_is": as_is, "changed": changed, "difference": gain, "error": error}
-    return {**values, "start": start, "steps": 200.0}
 
 
 def regression(examine, target, loss=functional.mse_loss):

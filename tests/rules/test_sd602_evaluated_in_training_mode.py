@@ -1,34 +1,18 @@
 """SD602: evaluations in the wrong mode, where that makes a difference and is not what is wanted."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from trainings import watched
 
-from sounding.measure.course import Course
-from sounding.measure.loop import Evaluations, Loop
-from sounding.measure.test import Test, Untested
+from sounding.measure.loop import Evaluations
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.evaluation import evaluated_in_training_mode
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.observer import Observer
 from sounding.zoo.nets import mlp
-
-
-def watched(readings, *, steps=200, tests=None, **facts):
-    """Readings of a training of which these facts are known; all others are as in a healthy one."""
-    nothing = np.full(steps, np.nan)
-    course = Course(**{field.name: nothing for field in dataclasses.fields(Course)})
-    none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
-    healthy = {field.name: () for field in dataclasses.fields(Loop)}
-    healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
-    healthy |= {"evaluations": none, "training": True, "scaled": 1.0, "scales": {}}
-    made = {name: Test(name=name, values=values) for name, values in (tests or {}).items()}
-    loop = Loop(**healthy | facts)
-    return dataclasses.replace(readings, course=course, loop=loop, tests=made)
 
 
 def asked(count=10, training=10, *, blocks=5, again=0):

@@ -3,44 +3,18 @@
 The noise of a dropped unit is compared with the scatter of units that torch drops.
 """
 
-import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from trainings import constant, fork, watched
 
-from sounding.measure.course import Course
-from sounding.measure.loop import Evaluations, Loop
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.dropout import dropout_too_strong
 from sounding.zoo.nets import mlp
-
-
-def watched(readings, *, steps=200, tests=None, **facts):
-    """Readings of a training of which these facts are known; all others are as in a healthy one."""
-    nothing = np.full(steps, np.nan)
-    course = Course(**{field.name: nothing for field in dataclasses.fields(Course)})
-    none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
-    healthy = {field.name: () for field in dataclasses.fields(Loop)}
-    healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
-    healthy |= {"evaluations": none, "training": True, "scaled": 1.0, "scales": {}}
-    made = {name: Test(name=name, values=values) for name, values in (tests or {}).items()}
-    loop = Loop(**healthy | facts)
-    return dataclasses.replace(readings, course=course, loop=loop, tests=made)
-
-
-def constant(level, now):
-    return {"constant_loss": level, "constant_error": 0.01, "now_loss": now, "now_error": 0.01}
-
-
-def fork(as_is, changed, *, error=0.01):
-    gain = as_is - changed
-    values = {"as_is": as_is, "changed": changed, "difference": gain, "error": error}
-    return {**values, "start": 2.3, "steps": 200.0}
 
 
 def dropped(p):

@@ -1,31 +1,18 @@
 """SD606: scales that block the main path; those at the end of a branch, or of a net that learns."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
+from trainings import watched
 
-from sounding.measure.course import Course
-from sounding.measure.loop import Evaluations, Loop
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.norm_scales import DEAD, dead_scales
 from sounding.zoo.nets import mlp
 
 
-def watched(readings, *, steps=200, tests=None, **facts):
-    """Readings of a training of which these facts are known; all others are as in a healthy one."""
-    nothing = np.full(steps, np.nan)
-    course = Course(**{field.name: nothing for field in dataclasses.fields(Course)})
-    none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
-    healthy = {field.name: () for field in dataclasses.fields(Loop)}
-    healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
-    healthy |= {"evaluations": none, "training": True, "scaled": 1.0, "scales": {}}
-    made = {name: Test(name=name, values=values) for name, values in (tests or {}).items()}
-    loop = Loop(**healthy | facts)
-    return dataclasses.replace(readings, course=course, loop=loop, tests=made)
+def constant(learned):
+    return {"constant": {"constant_loss": 2.3, "now_loss": 2.0, "learned": learned}}
 
 
 def normed():
@@ -45,10 +32,6 @@ class Branches(nn.Module):
     def forward(self, x):
         x = self.first(x)
         return self.head(torch.relu(x + self.norm(self.block(x))))
-
-
-def constant(learned):
-    return {"constant": {"constant_loss": 2.3, "now_loss": 2.0, "learned": learned}}
 
 
 def test_nothing_is_learnt(examine):

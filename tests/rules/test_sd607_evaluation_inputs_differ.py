@@ -3,35 +3,19 @@
 The share outside of the training range is compared with drawn numbers.
 """
 
-import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from trainings import watched
 
-from sounding.measure.course import Course
-from sounding.measure.loop import Evaluations, Loop
-from sounding.measure.test import Test
+from sounding.measure.loop import Evaluations
 from sounding.result import NotApplicable
 from sounding.rules.evaluation import evaluation_inputs_differ
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.observer import Observer
 from sounding.zoo.nets import mlp
-
-
-def watched(readings, *, steps=200, tests=None, **facts):
-    """Readings of a training of which these facts are known; all others are as in a healthy one."""
-    nothing = np.full(steps, np.nan)
-    course = Course(**{field.name: nothing for field in dataclasses.fields(Course)})
-    none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
-    healthy = {field.name: () for field in dataclasses.fields(Loop)}
-    healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
-    healthy |= {"evaluations": none, "training": True, "scaled": 1.0, "scales": {}}
-    made = {name: Test(name=name, values=values) for name, values in (tests or {}).items()}
-    loop = Loop(**healthy | facts)
-    return dataclasses.replace(readings, course=course, loop=loop, tests=made)
 
 
 def asked(mean=(0.0, 0.0), std=(1.0, 1.0), *, outside=0.001, rows=256, count=4, blocks=2):

@@ -163,23 +163,6 @@ def test_a_softmax_over_the_batch_mixes_samples_always():
     assert mixing["eval"] > 0.01
 
 
-def test_a_net_that_ignores_its_input_does_not_change():
-    def make():
-        model = net()
-        nn.init.zeros_(model[0].weight)
-        return model.requires_grad_(False) and model
-
-    def built():
-        model = net()
-        nn.init.zeros_(model[0].weight)
-        nn.init.zeros_(model[3].weight)
-        model[0].requires_grad_(False)
-        return model
-
-    assert watched(built)[0].make("blank")["change"] == 0
-    assert watched(net)[0].make("blank")["change"] > 0.5
-
-
 def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():
     class Always(nn.Module):
         def forward(self, x):
@@ -211,11 +194,6 @@ def test_labels_that_are_shuffled_carry_no_information():
     assert found["z_fit"] > 3
 
 
-def test_a_small_step_lowers_the_loss_as_predicted():
-    found = watched(lr=0.01)[0].make("descent")
-    assert found["actual"] == pytest.approx(found["predicted"], rel=0.05)
-
-
 def test_the_noise_scale_is_that_of_the_batches_gradients():
     interventions, record, _ = watched(lr=1e-6)
     found = interventions.make("noise")
@@ -231,6 +209,27 @@ def test_the_noise_scale_is_that_of_the_batches_gradients():
     assert found["variance"] == pytest.approx(float(stack.var(0).sum()), rel=1e-4)
     want = float(stack.mean(0).pow(2).sum()) - float(stack.var(0).sum()) / 16
     assert found["signal"] == pytest.approx(want, rel=1e-3)
+
+
+def noise():
+    """(4096, 32) inputs, and targets that have nothing to do with them."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(4096, 32, generator=generator), torch.randn(4096, 1, generator=generator)
+
+
+@pytest.mark.parametrize(("lr", "wins"), [(0.08, True), (0.0005, False)])
+def test_many_batches_a_step_win_where_single_ones_wander(lr, wins):
+    """Long steps wander about the minimum, those on a mean of 16 batches less; short ones do not.
+
+    On batches that were held back, learning the others by heart wins nothing.
+    """
+    make = lambda: nn.Linear(32, 1)  # noqa: E731
+    interventions, _, _ = watched(make, xy=noise(), loss=F.mse_loss, lr=lr, size=4, steps=200)
+    found = interventions.make("denoised")
+    assert found["held"] == 16
+    assert (found["difference"] > 3 * found["error"]) == wins
+    if wins:
+        assert found["changed"] == pytest.approx(1.0, rel=0.5)  # the noise of the targets
 
 
 def test_stability_of_a_quadratic_is_known():

@@ -10,8 +10,8 @@ import torch
 
 from sounding.capture.operations import Args, Kwargs, argument, is_loss
 
-COMPARISONS = {"sub", "rsub", "mul", "gather", "l1_loss", "div", "add", "pow", "where", "maximum"}
-LABELLED = {"cross_entropy", "nll_loss", "multi_margin_loss", "nll_loss2d"}
+COMPARISONS = {"sub", "rsub", "mul", "gather", "div", "add", "pow", "where", "maximum"}
+LABELLED = {"cross_entropy", "nll_loss", "multi_margin_loss"}
 Derived = Callable[[torch.Tensor], int | None]  # the call that made it, None: not of the model
 
 

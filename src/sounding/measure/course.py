@@ -20,7 +20,6 @@ class Course(Result):
     carried: np.ndarray  # (S,) norm of the gradients there as one of them begins, the least one
     clipped_from: np.ndarray  # (S,) norm that torch's clipping saw; nan: it was not called
     bound: np.ndarray  # (S,) norm that it was told to keep; of clipping by value, nan
-    samples: np.ndarray  # (S,) in the batch of one forward pass
 
     @property
     def steps(self) -> int:

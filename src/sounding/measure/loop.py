@@ -43,16 +43,13 @@ class Loop(Result):
     foreign: int  # tensors in the optimiser that no examined model has
     missing: tuple[str, ...]  # trainable, with a gradient, in no optimiser
     cut: tuple[str, ...]  # trainable, held, used in the forward pass, and never given a gradient
-    idle: tuple[str, ...]  # trainable, held, and never used in the forward pass
     frozen: tuple[str, ...]  # of the model, that do not require a gradient
-    unmoved: tuple[str, ...]  # held and given a gradient, but the same after the step
     unregistered: tuple[str, ...]  # calls with weights that want a gradient and are no parameters
     fresh: bool  # those weights are new ones in every forward pass
     cut_source: str  # line of the module whose parameters are cut, '' where there is none
     evaluations: Evaluations
     modes: tuple[str, ...]  # modules that act otherwise in training, 'drop (Dropout, p=0.5)'
     training: bool  # whether the model is in training mode as it is trained
-    scaled: float  # of a gradient scaler; 1 without
     stale: int = 0  # of the foreign ones, those that never get a gradient
     # largest |scale| of each normalisation's weight, as the training ended
     scales: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -88,7 +88,7 @@ def relief(readings: Readings, name: str) -> Relief:
     harmful = (
         math.isfinite(changed)
         and changed < level
-        and (gain > ERRORS * fork["error"] or fork.values.get("wins") == 1)
+        and (fork["difference"] > ERRORS * fork["error"] or fork.values.get("wins") == 1)
         and gain > max(QUARTER * (level - floor), HALF * (reached - floor) * math.isfinite(as_is))
     )
     expected = {"loss": changed}

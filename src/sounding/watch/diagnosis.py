@@ -62,7 +62,9 @@ def _examined(
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
-        exams = [_judged(dataclasses.replace(t, tests=made), rules, subject) for t in taken]
+        exams = [
+            judged(dataclasses.replace(t, tests=made), rules=rules, subject=subject) for t in taken
+        ]
         asked = dict.fromkeys(o.test for e in exams for o in e.outcomes if o.test)
         asked = [name for name in asked if name not in made]
         if interventions is None or not asked:
@@ -95,10 +97,6 @@ def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
         dataclasses.replace(reading, course=course, loop=loop, history=history)
         for reading in record.readings
     ]
-
-
-def _judged(taken: Readings, rules: tuple[Rule, ...], subject: str) -> Checkup:
-    return judged(taken, rules=rules, subject=subject)
 
 
 def _merged(exams: list[Checkup], seconds: float) -> Checkup:

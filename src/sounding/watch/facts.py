@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from sounding.measure.loop import Evaluations, Group, Loop
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm2d)
 SPREAD = 256  # entries of a parameter that are watched for a change
-SCALED = 128.0  # a loss multiplied by a power of two from here on was scaled for half precision
 
 
 @dataclasses.dataclass
@@ -31,31 +29,24 @@ class Facts:
     used: set[str] = dataclasses.field(default_factory=set)
     reached: set[str] = dataclasses.field(default_factory=set)  # were given a gradient
     missing: set[str] = dataclasses.field(default_factory=set)
-    still: dict[str, bool] = dataclasses.field(default_factory=dict)  # did not move, at any step
     strangers: dict[str, set[int]] = dataclasses.field(default_factory=dict)
-    looks: int = 0
-    scaled: float = 1.0
     training: bool = True
     frozen: tuple[str, ...] = ()
     alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
     # parameters that no step has moved so far, with some of their first values
     _watched: dict[str, tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=dict)
-    _before: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = dataclasses.field(
-        default_factory=dict
-    )
 
-    def meet(self, model: nn.Module, prefix: str = "") -> None:
+    def meet(self, model: nn.Module) -> None:
         """`model` belongs to this training."""
         for name, p in model.named_parameters():
-            self.names[id(p)] = f"{prefix}{name}"
+            self.names[id(p)] = name
             if p.requires_grad:
-                self.trainable.add(f"{prefix}{name}")
+                self.trainable.add(name)
 
     def look(
         self, recorder: Recorder, model: nn.Module, optimizer: Optimizer, held: set[int]
     ) -> None:
         """Gradients are ready; `held` are the parameters of all optimisers."""
-        self.looks += 1
         own = [p for group in optimizer.param_groups for p in group["params"]]
         self.alive |= {id(p) for p in own if p.grad is not None}
         self.training = model.training
@@ -64,11 +55,6 @@ class Facts:
         for name, identity in recorder.strangers.items():
             if identity not in held and identity not in self.names:
                 self.strangers.setdefault(name, set()).add(identity)
-        compared = recorder.compared
-        if compared is not None and math.isfinite(compared.factor):
-            factor = compared.factor
-            if factor >= SCALED and math.log2(factor).is_integer():
-                self.scaled = factor
         for p in model.parameters():
             name = self.names.get(id(p))
             if name is not None and (p.grad is None or id(p) not in held):
@@ -78,23 +64,9 @@ class Facts:
             self.reached.add(name)
             if id(p) not in held and p.requires_grad:
                 self.missing.add(name)
-            self._remember(name, p)
 
-    def _remember(self, name: str, p: torch.Tensor) -> None:
-        """The entry with the largest gradient: it must move first."""
-        gradient = p.grad
-        if gradient is None or gradient.is_sparse or not gradient.numel():
-            return
-        at = int(gradient.abs().flatten().argmax())
-        if bool(gradient.flatten()[at] != 0):
-            self._before[name] = (p, at, p.detach().flatten()[at].clone())
-
-    def moved(self) -> None:
-        """The step has been made: who moved?"""
-        for name, (p, at, value) in self._before.items():
-            same = bool(p.detach().flatten()[at] == value)
-            self.still[name] = self.still.get(name, True) and same
-        self._before.clear()
+    def stepped(self) -> None:
+        """A step has been made; gradients that came at steps which were not looked at count too."""
         self.reached |= {name for name, (p, _) in self._watched.items() if p.grad is not None}
 
     def _changed(self) -> set[str]:
@@ -108,7 +80,6 @@ class Facts:
         foreign = {id(p) for group in groups for p in group["params"]} - self.names.keys()
         changed = self._changed()
         cut = sorted(self.trainable & own & self.used - self.reached - changed)
-        unmoved = sorted(n for n, same in self.still.items() if same and n in own)
         ids = list(self.strangers.values())
         first = cut[0].rpartition(".")[0] if cut else ""
         return Loop(
@@ -117,16 +88,13 @@ class Facts:
             foreign=len(foreign),
             missing=tuple(sorted(self.missing - changed)),
             cut=tuple(cut),
-            idle=tuple(sorted(self.trainable & own - self.used - self.reached)),
             frozen=self.frozen,
-            unmoved=tuple(unmoved),
             unregistered=tuple(sorted(self.strangers)),
             fresh=any(len(seen) > 1 for seen in ids),
             cut_source=source_of(model, first) if cut else "",
             evaluations=evaluations,
             modes=modes(model),
             training=self.training,
-            scaled=self.scaled,
             stale=len(foreign - self.alive),
             scales=_scales(model),
         )

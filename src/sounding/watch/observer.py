@@ -129,8 +129,6 @@ class Observer(Listener):
         return any(r.model is root and not r.readings for r in every)
 
     def _kept(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
-        first = next((t for t in given[0] if isinstance(t, torch.Tensor) and t.dim()), None)
-        self._now.samples = self._now.samples or (0 if first is None else first.shape[0])
         root = unwrapped(self.training.root(model))
         every = (*self._waiting.values(), *self.records.values())
         record = next((r for r in every if r.model is root and r.open), None)
@@ -197,7 +195,7 @@ class Observer(Listener):
         record = self._record(optimizer)
         began = time.perf_counter()
         if record is not None:
-            record.facts.moved()
+            record.facts.stepped()
             held = [p.grad for g in optimizer.param_groups for p in g["params"]]
             norm = _norm([g for g in held if g is not None]) if self._measures(record) else math.nan
             record.step(self._now, norm)

@@ -35,7 +35,6 @@ class Now:
     carried: Any = math.nan
     clipped_from: Any = math.nan
     bound: float = math.nan
-    samples: int = 0
     kept: list[Step] = dataclasses.field(default_factory=list)
 
 
@@ -86,7 +85,6 @@ class Record:
                 "carried": now.carried,
                 "clipped_from": now.clipped_from,
                 "bound": now.bound,
-                "samples": now.samples,
             }
         )
         self.steps += now.kept[: STEPS - len(self.steps)]

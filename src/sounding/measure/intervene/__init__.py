@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sounding.measure.intervene import forks
+from sounding.measure.intervene.averaging import denoised
 from sounding.measure.intervene.changes import (
     adopted,
     rectified,
@@ -23,9 +24,9 @@ from sounding.measure.intervene.changes import (
 )
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
-from sounding.measure.intervene.predictions import blank, classes, constant, mixing, repeat
+from sounding.measure.intervene.predictions import classes, constant, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
-from sounding.measure.intervene.slopes import descent, escaped, noise, saddle, stability
+from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
 from sounding.measure.intervene.statistics import recalibrated
 from sounding.measure.intervene.tables import visits
 from sounding.measure.intervene.targets import scaled_targets
@@ -35,9 +36,8 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "constant": constant,
     "repeat": repeat,
     "mixing": mixing,
-    "blank": blank,
-    "descent": descent,
     "noise": noise,
+    "denoised": denoised,
     "stability": stability,
     "saddle": saddle,
     "classes": classes,
@@ -64,7 +64,6 @@ ARMS: dict[str, Arm] = {
     "unbatched": Arm(change=unbatched),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),
-    "denoised": Arm(batches=16),
     "fresh_gradients": Arm(zero=True),
     "warmed": Arm(warm=True),
     "small_epsilon": Arm(settings=(("eps", 1e-8),)),

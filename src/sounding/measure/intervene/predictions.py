@@ -120,7 +120,6 @@ def _size(steps: list[Step]) -> float:
 def repeat(scene: Scene) -> dict[str, float]:
     """Two passes in evaluation mode, and five in training mode, on the same batches."""
     steps = _some(scene)
-    mode = [(m, m.training) for m in scene.model.modules()]
     with torch.no_grad():
         scene.model.eval()
         first, second = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
@@ -129,8 +128,6 @@ def repeat(scene: Scene) -> dict[str, float]:
             third, fourth = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
         scene.model.train()  # last, because it moves running statistics
         trained = np.array([[float(scene.loss(s)) for s in steps] for _ in range(5)])
-    for module, training in mode:
-        module.training = training
     spread = float(first.std())
     difference = float((first - second).pow(2).mean().sqrt())
     gaps = trained.mean(0) - evaluated
@@ -152,23 +149,18 @@ def mixing(scene: Scene) -> dict[str, float]:
     if rows < 4:
         raise ValueError(f"a batch of {rows} cannot be exchanged in part")
     half = rows // 2
-    other = torch.arange(rows)
-    other[half:] = other[half:].roll(1) if len(scene.steps) < 2 else other[half:]
-    changed = _half_exchanged(scene, half)
+    args, kwargs = _half_exchanged(scene, half)
     values = {}
-    mode = [(m, m.training) for m in scene.model.modules()]
     for name in ("eval", "train"):
         scene.model.train(name == "train")
         with torch.no_grad():
             torch.manual_seed(0)
             before = scene.tensor(scene.output(step))[:half]
             torch.manual_seed(0)
-            after = scene.tensor(scene.model(*changed[0], **changed[1]))[:half]
+            after = scene.tensor(scene.model(*args, **kwargs))[:half]
         spread = float(before.std())
         change = float((before - after).pow(2).mean().sqrt())
         values[name] = change / spread if spread > 0 else float(change > 0)
-    for module, training in mode:
-        module.training = training
     return values
 
 
@@ -177,23 +169,6 @@ def _half_exchanged(scene: Scene, half: int) -> Any:
     rows = scene.steps[0].rows
     choice = torch.cat([torch.arange(half), torch.arange(rows - half) % half])
     return exchanged(scene.steps[0].given, choice)
-
-
-def blank(scene: Scene) -> dict[str, float]:
-    """How much an output changes when its input is exchanged for another sample's."""
-    step = scene.steps[0]
-    if step.rows < 2:
-        raise ValueError("a batch of one sample has no other")
-    args, kwargs = exchanged(step.given, torch.arange(step.rows).roll(1))
-    mode = [(m, m.training) for m in scene.model.modules()]
-    scene.model.eval()
-    with torch.no_grad():
-        before = scene.tensor(scene.output(step))
-        after = scene.tensor(scene.model(*args, **kwargs))
-    for module, training in mode:
-        module.training = training
-    size = float(before.pow(2).mean().sqrt())
-    return {"change": float((before - after).pow(2).mean().sqrt()) / size if size > 0 else 0.0}
 
 
 def classes(scene: Scene) -> dict[str, float]:
@@ -207,7 +182,6 @@ def classes(scene: Scene) -> dict[str, float]:
         raise ValueError("the targets are no labels of classes")
     shape = call.target.shape[1:]
     right: dict[int, list[bool]] = {}
-    mode = [(m, m.training) for m in scene.model.modules()]
     scene.model.eval()
     with torch.no_grad():
         for step in scene.steps:
@@ -222,8 +196,6 @@ def classes(scene: Scene) -> dict[str, float]:
                 target.long().flatten().tolist(), (guess == target).flatten().tolist(), strict=True
             ):
                 right.setdefault(label, []).append(hit)
-    for module, training in mode:
-        module.training = training
     if len(right) < 2:
         raise ValueError("fewer than two classes are among the stored labels")
     count = sum(map(len, right.values()))

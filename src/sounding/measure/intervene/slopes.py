@@ -20,7 +20,7 @@ from sounding.objective import Batch, Objective, as_objective
 from sounding.result import NotApplicable
 
 BATCHES = 8
-SMALL = 1e-3  # of the loss, what the step down is to lower at first order
+LONGEST = 12  # times a move is made three times as far: from a hundredth to 5,000 norms
 
 
 def _parameters(scene: Scene) -> list[torch.Tensor]:
@@ -37,25 +37,6 @@ def _gradient(scene: Scene, at: int) -> tuple[float, torch.Tensor]:
         for p, g in zip(parameters, parts, strict=True)
     ]
     return float(loss.detach()), torch.cat(flat).double()
-
-
-def descent(scene: Scene) -> dict[str, float]:
-    """One small step down the gradient, at the end of the training, on the first batch."""
-    torch.manual_seed(0)
-    loss, gradient = _gradient(scene, 0)
-    square = float(gradient @ gradient)
-    if not square > 0:
-        raise ValueError("the gradient is zero")
-    rate = SMALL * max(abs(loss), 1e-12) / square
-    with scene.kept(), torch.no_grad():
-        at = 0
-        for p in _parameters(scene):
-            step = gradient[at : at + p.numel()].view(p.shape)
-            p -= (rate * step).to(p.dtype)
-            at += p.numel()
-        torch.manual_seed(0)
-        after = float(scene.loss(scene.steps[0]))
-    return {"predicted": rate * square, "actual": loss - after}
 
 
 def noise(scene: Scene) -> dict[str, float]:
@@ -100,8 +81,8 @@ def saddle(scene: Scene) -> dict[str, float]:
 def escaped(scene: Scene) -> Iterator[None]:
     """The weights are moved along the direction of most negative curvature, down the loss.
 
-    By a hundredth of their own norm or as far as lowers the loss most, of six lengths and two
-    signs.
+    By a hundredth of their own norm, and by three times as far for as long as that is no higher (a
+    short move's effect may be lost in rounding).
 
     Raises:
         ValueError: If no direction curves downwards.
@@ -109,16 +90,23 @@ def escaped(scene: Scene) -> Iterator[None]:
     found = negative_curvature(_hessian(scene), most=100)
     if not float(found.values[0]) < 0 or found.vectors is None:
         raise ValueError("no direction curves downwards")
-    parameters = _parameters(scene)
-    direction = found.vectors[0].flatten()
-    size = float(torch.cat([p.detach().flatten() for p in parameters]).norm())
-    lengths = [sign * size * 0.01 * 3**k for k in range(6) for sign in (1, -1)]
-    losses = []
-    for length in lengths:
+    parameters, direction = _parameters(scene), found.vectors[0].flatten()
+    size = 0.01 * float(torch.cat([p.detach().flatten() for p in parameters]).norm())
+
+    def loss_at(length: float) -> float:
         _move(parameters, direction, length)
-        losses.append(_mean(scene))
+        loss = _mean(scene)
         _move(parameters, direction, -length)
-    _move(parameters, direction, lengths[int(np.nanargmin(losses))])
+        return loss
+
+    length = min((size, -size), key=loss_at)
+    lowest, best = loss_at(length), length
+    for _ in range(LONGEST):
+        length *= 3
+        if not (loss := loss_at(length)) <= lowest:
+            break
+        lowest, best = loss, length
+    _move(parameters, direction, best)
     yield
 
 

@@ -19,8 +19,6 @@ def recalibrated(scene: Scene) -> dict[str, float]:
     norms = [m for m in norms if m.track_running_stats]
     if not norms:
         raise ValueError("no batch norm keeps running statistics")
-    modes = [(m, m.training) for m in scene.model.modules()]
-    momenta = [m.momentum for m in norms]
     with torch.no_grad():
         scene.model.eval()
         before = np.array([float(scene.loss(step)) for step in scene.steps])
@@ -31,10 +29,6 @@ def recalibrated(scene: Scene) -> dict[str, float]:
             scene.output(step)
         scene.model.eval()
         after = np.array([float(scene.loss(step)) for step in scene.steps])
-    for module, mode in modes:
-        module.training = mode
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
     gaps = before - after
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
     return {"before": float(before.mean()), "after": float(after.mean()), "error": error}
