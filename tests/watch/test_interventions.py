@@ -70,6 +70,37 @@ def test_a_fork_is_the_run_that_the_user_would_have_had(optimizer, name, factor)
     assert fork["error"] == pytest.approx(gap.std(ddof=1) / math.sqrt(15), rel=1e-3)
 
 
+def test_a_fork_casts_as_the_loop_did():
+    def cast(model, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(x)
+
+    torch.manual_seed(0)
+    observer, losses, (x, y) = Observer(), [], data()
+    with observer.watching():
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(40):
+            rows = torch.arange(32 * step, 32 * step + 32) % 512
+            optimizer.zero_grad()
+            value = F.cross_entropy(cast(model, x[rows]).float(), y[rows])
+            value.backward()
+            optimizer.step()
+            losses.append(float(value.detach()))
+    (record,) = observer.records.values()
+    fork = Interventions(record.scene()).make("slower")
+    np.testing.assert_allclose(fork.curves["as_is"], losses, rtol=1e-5)
+
+
+def test_a_model_that_was_cast_afterwards_is_begun_again_as_it_was():
+    make = lambda: net().to(torch.float64)  # noqa: E731
+    x, y = data()
+    interventions, record, losses = watched(make, xy=(x.double(), y))
+    record.model.float()
+    np.testing.assert_allclose(interventions.make("slower").curves["as_is"], losses, rtol=1e-8)
+    assert record.model[0].weight.dtype == torch.float32
+
+
 def test_missing_zero_grad_is_repeated_in_the_fork_and_cured_in_the_other_arm():
     interventions, record, losses = watched(zero=False, lr=0.02)
     fork = interventions.make("fresh_gradients")

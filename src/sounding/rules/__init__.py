@@ -14,7 +14,7 @@ from sounding.rules.dropout import dropout_always_on, dropout_too_strong
 from sounding.rules.evaluation import evaluated_in_training_mode, evaluation_inputs_differ
 from sounding.rules.finding import Finding, Outcome
 from sounding.rules.finetuning import features_destroyed
-from sounding.rules.finite import nonfinite
+from sounding.rules.finite import nonfinite, nonfinite_loss
 from sounding.rules.half_precision import half_precision_underflow
 from sounding.rules.initial_output import initial_output, output_bias
 from sounding.rules.initialisation import (
@@ -59,6 +59,7 @@ from sounding.rules.warm_up import warm_up_missing
 RULES = (
     Rule("SD101", "non-finite", nonfinite),
     Rule("SD102", "half-precision-underflow", half_precision_underflow),
+    Rule("SD103", "non-finite-loss", nonfinite_loss),
     Rule("SD201", "vanishing-gradient", vanishing_gradient),
     Rule("SD202", "exploding-gradient", exploding_gradient),
     Rule("SD203", "dead-units", dead_units),

@@ -1,8 +1,11 @@
-"""SD101: NaN or Inf, and the first call that produced it."""
+"""SD101, SD103: NaN or Inf, and the first call that produced it; a training that ends in it."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from sounding.measure.readings import Readings
+from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 
 
@@ -29,6 +32,39 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         source=call.source,
         measured={"calls_with_nan_or_inf": float(len(forwards) or len(backwards))},
         expected={"calls_with_nan_or_inf": 0.0},
+        confidence="exact",
+    )
+
+
+def nonfinite_loss(readings: Readings) -> Finding | str | None:
+    """SD103: the loss of a watched training becomes NaN or infinite, and stays so. Exact.
+
+    What caused it, another rule says where one can; a loss that comes back was skipped on purpose,
+    as gradient scalers do.
+    """
+    if readings.course is None:
+        raise NotApplicable("no training was watched; `sounding run` watches one")
+    finite = np.isfinite(readings.course.loss)
+    if finite.all():
+        return None
+    if finite[-1]:
+        return f"the loss was no number at {int((~finite).sum())} steps, and came back"
+    start = len(finite) - int(np.argmax(finite[::-1])) if finite.any() else 0
+    before = readings.course.loss[start - 1] if start else np.nan
+    norm = readings.course.gradient_norm[start - 1] if start else np.nan
+    sized = f", with a gradient of norm {norm:.3g}" if np.isfinite(norm) else ""
+    return Finding(
+        code="SD103",
+        name="non-finite-loss",
+        severity="problem",
+        message=(
+            f"the loss is no number from step {start} of {len(finite)} on; one step before it was "
+            f"{before:.3g}{sized}: everything after that step was in vain"
+        ),
+        layers=(),
+        source="",
+        measured={"steps_without_a_loss": float(len(finite) - start)},
+        expected={"steps_without_a_loss": 0.0},
         confidence="exact",
     )
 

@@ -16,7 +16,7 @@ from sounding.rules.finding import Finding
 # signal that explodes takes the gradient along. Where another cause is known, that another learning
 # rate would help too is its effect.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
-RATE = ("SD501", "SD502", "SD506")
+RATE = ("SD501", "SD502", "SD506", "SD103")
 LEARNING = ("SD304", "SD305", "SD408", "SD411", *RATE)  # how a run that learns nothing may look
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
 LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
@@ -53,12 +53,13 @@ CAUSES = {
     "SD305": ("SD411", *RATE),
     "SD408": ("SD502",),
     "SD411": ("SD502",),
-    "SD506": ("SD501",),
+    "SD506": ("SD501", "SD103"),
     "SD505": (),
     "SD512": ("SD502",),
     "SD212": ("SD502",),
-    "SD501": (),
+    "SD501": ("SD103",),
     "SD502": (),
+    "SD103": (),
 }
 ORDER = tuple(CAUSES)
 

@@ -69,7 +69,7 @@ class Record:
         tape = Tape(given, output)
         args, kwargs = with_tensors(given, lambda t: t.detach().clone())
         self._bytes += sum(t.numel() * t.element_size() for t in tensors((args, kwargs)))
-        return Step(args, kwargs, tape), tape
+        return Step(args, kwargs, tape, _autocast(self.model)), tape
 
     def step(self, now: Now, norm: Any) -> None:
         """One step has been made."""
@@ -167,6 +167,12 @@ class Evaluated:
             mean=(float(rows.mean()), float(seen.mean())),
             std=(float(rows.std()), float(seen.std())),
         )
+
+
+def _autocast(model: nn.Module) -> torch.dtype | None:
+    """What automatic casts are to at this moment, on the model's device."""
+    kind = next((p.device.type for p in model.parameters()), "cpu")
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
 def _bytes(model: nn.Module) -> float:

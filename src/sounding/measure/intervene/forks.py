@@ -53,7 +53,7 @@ def length(scene: Scene) -> int:
     if isinstance(scene.optimizer, torch.optim.LBFGS):
         raise ValueError("L-BFGS needs the user's own closure")
     most = min(scene.course.steps, LONGEST)
-    with scene.kept():
+    with scene.begun_again():
         times = []
         for _ in range(3):  # the first one warms up
             start = time.perf_counter()

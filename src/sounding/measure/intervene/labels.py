@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import random
 
 import numpy as np
 import torch
@@ -14,42 +16,51 @@ from sounding.measure.intervene.predictions import target_of
 from sounding.measure.intervene.scene import Scene, Step
 
 DRAWS = 100  # permutations
-SHARE = 0.25  # of the stored batches that are held out
+SHARE = 0.25  # of the stored samples that are held out
+LEAST = 16  # of them, so that their permutations differ
 EPOCHS = 8  # passes over the rest at most
 
 
 def labels(scene: Scene) -> dict[str, float]:
-    """Fits the first stored batches, and tests on the others against permuted targets.
+    """Fits a part of the stored samples, and tests on the others against permuted targets.
 
     If the targets were drawn independently of the inputs, exchanging them among the samples would
     change nothing: on samples that the net was not fitted to, the loss with the true targets is one
     more draw from the distribution over permutations. z is its distance from the mean of these in
-    their standard deviations, positive where the true targets do better.
+    their standard deviations, positive where the true targets do better. Samples are held out, not
+    batches, because a later epoch brings the same samples again; each is tested once.
 
     Raises:
-        ValueError: If the targets are not seen, or too few batches were kept.
+        ValueError: If the targets are not seen, or too few samples were kept.
     """
     call = scene.call
-    held = max(1, int(SHARE * len(scene.steps)))
-    if call is None or call.target is None or len(scene.steps) - held < 4:
-        raise ValueError("too few batches with a target were kept")
+    if call is None or call.target is None:
+        raise ValueError("no target was seen")
     shape, kind = call.target.shape[1:], call.target.kind
-    steps = max(forks.length(scene), 2 * (len(scene.steps) - held))
-    fitted, fresh = scene.steps[:-held], scene.steps[-held:]
-    part = Scene(
-        scene.model, scene.optimizer, fitted, scene.begin, scene.course, scene.call, scene.several
-    )
+    marks = [_marks(step) for step in scene.steps]
+    every = list(dict.fromkeys(mark for one in marks for mark in one))
+    held = set(random.Random(0).sample(every, int(SHARE * len(every))))
+    if len(held) < LEAST:
+        raise ValueError(f"{len(every)} stored samples are too few to hold some out")
+    steps, replaced = [], {}
+    for step, one in zip(scene.steps, marks, strict=True):
+        kept = [row for row, mark in enumerate(one) if mark not in held]
+        target = target_of(step, shape, kind)
+        if target is None:
+            raise ValueError("the target of a stored batch was not found")
+        if kept:
+            rows = _filled(torch.tensor(kept), step)
+            args, kwargs = exchanged(step.given, rows)
+            steps.append(dataclasses.replace(step, args=args, kwargs=kwargs))
+            replaced[id(target)] = target[rows]
+    part = dataclasses.replace(scene, steps=steps, exchanged=replaced)
     with scene.begun_again(), torch.enable_grad():
         torch.manual_seed(0)
-        count = min(steps, EPOCHS * len(fitted))
-        forks.descend(part, forks.AS_IT_IS, count)
+        forks.descend(part, forks.AS_IT_IS, min(forks.length(scene), EPOCHS * len(steps)))
         scene.model.eval()
-        z_fit, count = _z(scene, [(s, torch.arange(s.rows)) for s in fitted], shape, kind)
-        seen = {mark for step in fitted for mark in _marks(step)}
-        unseen = [(s, _rows(s, seen)) for s in fresh]
-        if not any(len(rows) > 1 for _, rows in unseen):
-            raise ValueError("every stored sample was among those that the net was fitted to")
-        z_fresh, samples = _z(scene, [u for u in unseen if len(u[1]) > 1], shape, kind)
+        fitted, fresh = _once(scene, marks, set(every) - held), _once(scene, marks, held)
+        z_fit, count = _z(scene, fitted, shape, kind)
+        z_fresh, samples = _z(scene, fresh, shape, kind)
     counts = {"n_fit": float(count), "n_fresh": float(samples)}
     return {"z_fit": z_fit, "z_fresh": z_fresh, **counts}
 
@@ -61,10 +72,21 @@ def _marks(step: Step) -> list[bytes]:
     return [row.numpy().tobytes() for row in flat.to(torch.float32).unbind()]
 
 
-def _rows(step: Step, seen: set[bytes]) -> torch.Tensor:
-    """The samples of a batch that the net was not fitted to."""
-    new = [row for row, mark in enumerate(_marks(step)) if mark not in seen]
-    return torch.tensor(new, dtype=torch.long)
+def _filled(rows: torch.Tensor, step: Step) -> torch.Tensor:
+    """The rows, repeated until the batch has its size again."""
+    return rows[torch.arange(step.rows) % len(rows)]
+
+
+def _once(
+    scene: Scene, marks: list[list[bytes]], wanted: set[bytes]
+) -> list[tuple[Step, torch.Tensor]]:
+    """The rows of each batch that hold wanted samples, each sample where it comes first."""
+    left, found = set(wanted), []
+    for step, one in zip(scene.steps, marks, strict=True):
+        rows = [row for row, mark in enumerate(one) if mark in left and not left.remove(mark)]
+        if len(rows) > 1:
+            found.append((step, torch.tensor(rows)))
+    return found
 
 
 @torch.no_grad()
@@ -80,8 +102,7 @@ def _z(
         target = target_of(step, shape, kind)
         if target is None:
             raise ValueError("the target of a stored batch was not found")
-        again = rows[torch.arange(step.rows) % len(rows)]
-        args, kwargs = exchanged(step.given, again)
+        args, kwargs = exchanged(step.given, _filled(rows, step))
         parts.append((step, (args, kwargs), scene.model(*args, **kwargs), target, rows))
     generator = torch.Generator().manual_seed(0)
 
@@ -89,10 +110,10 @@ def _z(
         losses = []
         for step, given, output, target, rows in parts:
             order = torch.randperm(len(rows), generator=generator) if mixed else slice(None)
-            other = target[rows[order][torch.arange(step.rows) % len(rows)]]
+            other = target[_filled(rows[order], step)]
             replaced = {id(target): other}
             losses.append(float(step.tape.replay(given, output, exchanged=replaced)))
-        return float(np.mean(losses))
+        return float(np.average(losses, weights=[len(rows) for *_, rows in parts]))
 
     true = mean(mixed=False)
     draws = [mean(mixed=True) for _ in range(DRAWS)]

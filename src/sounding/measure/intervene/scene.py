@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -26,11 +27,18 @@ class Step:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     tape: Tape
+    autocast: torch.dtype | None = None  # that the call ran in, None: no automatic casts
 
     @property
     def given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the model is given, as the tape knows it."""
         return self.args, self.kwargs
+
+    def casts(self) -> AbstractContextManager[object]:
+        """The automatic casts, or none, that the call ran under."""
+        first = next(iter(tensors(self.given)), None)
+        kind = "cpu" if first is None else first.device.type
+        return torch.autocast(kind, self.autocast, enabled=self.autocast is not None)
 
     @property
     def rows(self) -> int:
@@ -63,7 +71,7 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, in place."""
         for tensor, saved in self._tensors:
-            if tensor.shape == saved.shape:
+            if tensor.shape == saved.shape and tensor.dtype == saved.dtype:
                 tensor.copy_(saved)
             else:
                 tensor.data = saved.clone()
@@ -99,11 +107,14 @@ class Scene:
 
     def output(self, step: Step) -> Any:
         """The model's output for a stored batch."""
-        return self.model(*step.args, **step.kwargs)
+        with step.casts():
+            return self.model(*step.args, **step.kwargs)
 
     def loss(self, step: Step) -> torch.Tensor:
         """The user's own loss of a stored batch, with its graph."""
-        return step.tape.replay(step.given, self.output(step), exchanged=self.exchanged)
+        output = self.output(step)
+        with step.casts():
+            return step.tape.replay(step.given, output, exchanged=self.exchanged)
 
     def tensor(self, output: Any) -> torch.Tensor:
         """The first floating point tensor of an output.
