@@ -69,14 +69,11 @@ class Confusion(Result):
         }
         return {name: proportion(sum(r), len(r)) for name, r in rows.items() if r}
 
-    def of_rule(self, code: str) -> tuple[Estimate | None, Estimate | None]:
-        """(hits among the trainings made for the rule, alarms of it on healthy ones)."""
+    def of_rule(self, code: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(found, made for it) among the sick, (alarms, all) among the healthy: counts."""
         made = [code in v.found for v in self.sick if code in v.expected]
         false = [code in v.found for v in self.healthy]
-        return (
-            proportion(sum(made), len(made)) if made else None,
-            proportion(sum(false), len(false)) if false else None,
-        )
+        return (sum(made), len(made)), (sum(false), len(false))
 
 
 def examine_programs(
