@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sounding.checkup import Checkup, checkup
+from sounding.checkup import checkup
+from sounding.exam import Checkup
 from sounding.objective import Objective
 from sounding.prove import Proof, Repair, case_arm, prove, prove_arms, repair, repair_arms
 from sounding.remedies import Remedy

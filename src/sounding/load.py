@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.confusion import Confusion, Visit
 from sounding.curvature.density import Density
@@ -15,6 +14,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import SCHEMA, Profile, Result, Series
