@@ -321,7 +321,7 @@ KAIMING = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="
 
 
 def test_a_deep_net_is_repaired():
-    result = repair(SICK, steps=60)
+    result = repair(SICK, steps=120)
     assert result.subject == result.checkup.subject == "deep net"
     assert result.checkup.problems
     assert len(result.kept) == 1

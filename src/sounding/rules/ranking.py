@@ -52,9 +52,9 @@ CAUSES = {
     **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
     "SD304": (*RATE, LAST),
     "SD305": ("SD411", *RATE, LAST),
+    "SD506": ("SD501", "SD103", "SD408", "SD213", LAST),
     "SD408": ("SD502", LAST),
     "SD411": ("SD502", LAST),
-    "SD506": ("SD501", "SD103", "SD408", "SD213", LAST),
     "SD505": (LAST,),
     "SD512": ("SD502", LAST),
     "SD212": ("SD502", LAST),
