@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sounding.log import log
     from sounding.objective import Objective
     from sounding.prove import Proof, Repair, prove, repair
+    from sounding.rate_range import RateRange, rate_range
     from sounding.remedies import REMEDIES, Remedy
     from sounding.result import NotApplicable, Profile, Result, Series
     from sounding.rules import RULES, Finding, Rule
@@ -73,6 +74,7 @@ _HOMES = {
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
     "sounding.prove": ("Proof", "Repair", "prove", "repair"),
+    "sounding.rate_range": ("RateRange", "rate_range"),
     "sounding.remedies": ("REMEDIES", "Remedy"),
     "sounding.result": ("NotApplicable", "Profile", "Result", "Series"),
     "sounding.rules": ("RULES", "Finding", "Rule"),
@@ -100,6 +102,7 @@ __all__ = [
     "Operator",
     "Profile",
     "Proof",
+    "RateRange",
     "Recipe",
     "Remedy",
     "Repair",
@@ -134,6 +137,7 @@ __all__ = [
     "log_determinant",
     "negative_curvature",
     "prove",
+    "rate_range",
     "repair",
     "report",
     "sharpness",

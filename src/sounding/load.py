@@ -17,6 +17,7 @@ from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
+from sounding.rate_range import RateRange
 from sounding.result import SCHEMA, Profile, Result, Series
 from sounding.run import Run
 from sounding.studies import Study
@@ -33,6 +34,7 @@ KINDS: tuple[type[Result], ...] = (
     Estimate,
     Profile,
     Proof,
+    RateRange,
     Readings,
     Repair,
     Run,
