@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
+    from sounding.landscape.surface import Surface, surface
     from sounding.load import load
     from sounding.log import log
     from sounding.objective import Objective
@@ -67,6 +68,7 @@ _HOMES = {
     "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
+    "sounding.landscape.surface": ("Surface", "surface"),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
@@ -109,6 +111,7 @@ __all__ = [
     "SharpnessSeries",
     "Spectrum",
     "Study",
+    "Surface",
     "Trial",
     "Verdict",
     "by_layer",
@@ -137,6 +140,7 @@ __all__ = [
     "sharpness",
     "spectrum",
     "study",
+    "surface",
     "trace",
 ]
 

@@ -15,6 +15,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import SCHEMA, Profile, Result, Series
@@ -41,6 +42,7 @@ KINDS: tuple[type[Result], ...] = (
     SharpnessSeries,
     Spectrum,
     Study,
+    Surface,
     Trial,
     Verdict,
     Visit,
