@@ -234,7 +234,7 @@ def flat(ground: Ground, point: Any) -> torch.Tensor:
         for (name, p), t in zip(ground.names.items(), tensors, strict=True):
             if t.shape != p.shape:
                 raise ValueError(
-                    f"{name} is {tuple(t.shape)} in a given point, but {tuple(p.shape)} in the model"
+                    f"{name} is {tuple(t.shape)} in a given point, {tuple(p.shape)} in the model"
                 )
         vector = ground.vector(tensors)
     else:
@@ -259,12 +259,9 @@ def _spanned(points: torch.Tensor, dims: int, span: float | None) -> Plane:
                 "the given points coincide or lie on one line; they span no such plane"
             )
         rows.append(d / size)
-    return _with_points(
-        "points", points, torch.stack(rows), span,
-        tuple(f"distance {'along' if i == 0 else 'across'} the first two points" for i in range(dims)),
-        f"through {dims + 1} given points; both axes in Euclidean distance"
-        if dims == 2 else "through two given points; Euclidean distance", np.zeros(0),
-    )  # fmt: skip
+    names = ("distance from the first point to the second", "distance from their line")[:dims]
+    said = f"through {('two', 'three')[dims - 1]} given points; Euclidean distance"
+    return _with_points("points", points, torch.stack(rows), span, names, said, np.zeros(0))
 
 
 def _principal(points: torch.Tensor, dims: int, span: float | None) -> Plane:

@@ -109,7 +109,7 @@ class Ground:
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Passes inside compute one fixed function; the model and its random state are given back."""
+        """Passes inside compute one fixed function; model and random state are given back."""
         inside = [m for m in (self.objective.__dict__.get("loss"),) if isinstance(m, nn.Module)]
         with given_back(self.model, *inside), uncompiled():
             for module in self.norms():
@@ -136,6 +136,14 @@ class Ground:
         """
         with torch.no_grad(), explained(self.model, self.parts[0].batch):
             return float(self.loss(self.centre))
+
+    def each(self, vector: torch.Tensor, parts: list[Piece]) -> list[torch.Tensor]:
+        """The losses of some batches at `vector`, unweighted, with their graph."""
+        given = self._tensors(vector)
+        if self.batch_norm == "recalibrated" and not any(m.training for m in self.norms()):
+            self._recalibrate(given)
+        seed_passes(self.seed)
+        return [self._value(given, part.batch) for part in parts]
 
     def gradient(self) -> torch.Tensor:
         """(n,) the gradient at the model's own parameters; inside :meth:`prepared`.
