@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
+    from sounding.landscape.paths import Path, path
     from sounding.landscape.surface import Surface, surface
     from sounding.load import load
     from sounding.log import log
@@ -68,6 +69,7 @@ _HOMES = {
     "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
+    "sounding.landscape.paths": ("Path", "path"),
     "sounding.landscape.surface": ("Surface", "surface"),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
@@ -98,6 +100,7 @@ __all__ = [
     "NotApplicable",
     "Objective",
     "Operator",
+    "Path",
     "Profile",
     "Proof",
     "Recipe",
@@ -134,6 +137,7 @@ __all__ = [
     "log",
     "log_determinant",
     "negative_curvature",
+    "path",
     "prove",
     "repair",
     "report",

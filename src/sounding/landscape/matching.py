@@ -114,7 +114,11 @@ class _Walk:
 
     def _module(self, name: str, given: list[_Units | None]) -> _Units | None:
         module, one = self.modules[name], given[0] if len(given) == 1 else None
-        if isinstance(module, PASSED_ON) or isinstance(module, nn.Flatten) and module.start_dim == 1:
+        if (
+            isinstance(module, PASSED_ON)
+            or (isinstance(module, nn.Flatten)
+            and module.start_dim == 1)
+        ):
             return one
         plain = isinstance(module, nn.Linear) or (
             isinstance(module, CONVOLUTIONS) and module.groups == 1
@@ -151,7 +155,11 @@ class _Walk:
         target, numbers = node.target, [a for a in node.args[1:] if not isinstance(a, fx.Node)]
         if len(given) == 1:
             flat = target in (torch.flatten, "flatten") and numbers[:1] == [1]
-            mean = target in (torch.mean, "mean") and numbers[:1] in ([(2, 3)], [[2, 3]], [(-2, -1)])
+            mean = target in (torch.mean, "mean") and numbers[:1] in (
+                [(2, 3)],
+                [[2, 3]],
+                [(-2, -1)],
+            )
             known = target in FUNCTIONS or target in METHODS
             if known or flat or mean or (target in SUMS and _scalars(numbers)):
                 return given[0]
@@ -223,7 +231,9 @@ def _similarity(
     total = torch.zeros(group.size, group.size, dtype=torch.float64)
     for name, axis in group.touched:
         if name in target and not name.endswith(("running_mean", "running_var")):
-            one, other = (_by_unit(t[name], axis, group.size).double().cpu() for t in (target, state))
+            one, other = (
+                _by_unit(t[name], axis, group.size).double().cpu() for t in (target, state)
+            )
             total += one @ other.T
     return total
 

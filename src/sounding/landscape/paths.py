@@ -45,7 +45,7 @@ class Path(Result):
     the choice does not raise it.
     """
 
-    kind: str  # 'line', 'bezier' or 'chain'
+    curve: str  # 'line', 'bezier' or 'chain'
     at: np.ndarray  # (T,) from 0 to 1
     losses: np.ndarray  # (T,) nan or inf where the loss is not finite
     errors: np.ndarray  # (T,) one standard error over the groups; nan with fewer than two
@@ -74,7 +74,7 @@ class Path(Result):
         low, high = self.interval
         sure = f" [{low:.4g}, {high:.4g}]" if math.isfinite(low) else ", of unknown error"
         return (
-            f"{KINDS[self.kind].split(',')[0]} from loss {self.losses[0]:.4g} to "
+            f"{KINDS[self.curve].split(',')[0]} from loss {self.losses[0]:.4g} to "
             f"{self.losses[-1]:.4g}: barrier {self.barrier:.4g}{sure} at t = {self.peak:.2g}"
         )
 
@@ -180,8 +180,10 @@ def _checked(model: Any, kind: str, points: int, bends: int | None, steps: int) 
         raise ValueError(f"points is {points}; a path needs 3 at least")
     usual = {"line": 0, "bezier": 1, "chain": 3}[kind]
     bends = usual if bends is None else bends
-    if kind == "chain" and bends < 1 or kind != "chain" and bends != usual:
-        raise ValueError(f"bends is {bends}; a {kind} has {usual if kind != 'chain' else '1 or more'}")
+    if (kind == "chain" and bends < 1) or (kind != "chain" and bends != usual):
+        raise ValueError(
+            f"bends is {bends}; a {kind} has {usual if kind != 'chain' else '1 or more'}"
+        )
     if bends and steps < 1:
         raise ValueError(f"steps is {steps}; training a bend needs 1 at least")
     return bends
@@ -286,9 +288,8 @@ class _Curve:
 def _groups(ground: Ground) -> list[Piece]:
     """The batches, cut into about `GROUPS` where each sample's loss is its own."""
     parts = ground.parts
-    alone = not any(m.training for m in ground.model.modules())
     size = math.ceil(ground.samples / GROUPS)
-    if len(parts) >= GROUPS or not alone or ground.reduction != "mean":
+    if len(parts) >= GROUPS or ground.reduction != "mean":
         return parts
     cut: list[Piece] = []
     for part in parts:
@@ -334,7 +335,7 @@ def _result(
         ground.notes.append("the loss is not finite somewhere on the path, so the barrier is")
     infinite = bool(np.isnan(losses).any() or np.isinf(losses).any())
     return Path(
-        kind=curve.kind,
+        curve=curve.kind,
         at=at,
         losses=losses,
         errors=errors,
