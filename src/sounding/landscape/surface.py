@@ -51,6 +51,10 @@ class Surface(Result):
     seconds: float
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # A file keeps no types of arrays of arrays.
+        object.__setattr__(self, "measured", np.asarray(self.measured, dtype=bool))
+
     @property
     def dims(self) -> int:
         """1 for a line, 2 for a plane."""
@@ -228,7 +232,7 @@ class _Survey:
                 f"{self.loss:.6g}: the batches or the mode have changed"
             )
         self.axes = [np.array(a) for a in earlier.axes]
-        self.values, self.measured = earlier.values.copy(), earlier.measured.astype(bool)
+        self.values, self.measured = earlier.values.copy(), earlier.measured.copy()
 
     def _visit(self) -> None:
         """All that is missing, from coarse to fine."""

@@ -102,7 +102,7 @@ def _line(drawn: Relief, ax: Any) -> None:
     x = surface.axes[0]
     ax.plot(x, np.where(np.isfinite(surface.values), surface.values, np.nan), color=BLUE,
             marker="o", ms=3)  # fmt: skip
-    for hole in x[surface.measured.astype(bool) & ~np.isfinite(surface.values)]:
+    for hole in x[surface.measured & ~np.isfinite(surface.values)]:
         ax.axvline(hole, color="0.6", ls=":", lw=1)
     ax.plot(0, surface.loss, "*", ms=12, mfc="white", mec="black", zorder=5)
     if drawn.kind == "logarithmic":

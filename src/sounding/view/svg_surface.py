@@ -136,7 +136,7 @@ def _blanks(surface: Surface, across: Axis, up: Axis, ident: str) -> list[Markup
     """A blank cell around every point that was not measured."""
     x, y = (np.asarray(a, float) for a in surface.axes)
     found = []
-    for i, j in np.argwhere(~surface.measured.astype(bool)):
+    for i, j in np.argwhere(~surface.measured):
         left, right = _cell(x, i)
         low, high = _cell(y, j)
         a, b, c, d = across(left), across(right), up(high), up(low)
@@ -288,7 +288,7 @@ def _line(drawn: Relief, sheet: Sheet, key: str) -> Markup:
     stops = seen if len(seen) <= 60 else []
     holes = [
         tag("path", d=marker("cross", across(float(a)), top + 6, 4), class_="broken")
-        for a in x[surface.measured.astype(bool) & ~np.isfinite(surface.values)]
+        for a in x[surface.measured & ~np.isfinite(surface.values)]
     ]
     centre = bottom - float(drawn(surface.loss)) * (bottom - top)
     given = [

@@ -47,7 +47,7 @@ def surface_trouble(result: Surface) -> list[str]:
     """What a reader must know before looking: gaps, holes, noise, other notes."""
     said = []
     if not result.complete:
-        missing = int((~result.measured.astype(bool)).sum())
+        missing = int((~result.measured).sum())
         said.append(f"{missing} of {result.measured.size} points were not measured")
     if result.holes:
         one = "point has" if result.holes == 1 else "points have"
