@@ -153,7 +153,7 @@ def _eigen(ground: Ground, dims: int, span: float | None, seed: int, progress: P
     rows = torch.linalg.qr(rows.T.double()).Q.T.to(ground.dtype)  # both are orthogonal up to errors
     values = [float(one.values[0]) for one in found]
     names = tuple(
-        f"eigenvector of {v:.4g} ({one.which} eigenvalue)"
+        f"along the eigenvector of the {one.which} eigenvalue, {v:.4g}"
         for v, one in zip(values, found, strict=True)
     )
     return _square(

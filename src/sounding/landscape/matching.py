@@ -114,10 +114,8 @@ class _Walk:
 
     def _module(self, name: str, given: list[_Units | None]) -> _Units | None:
         module, one = self.modules[name], given[0] if len(given) == 1 else None
-        if (
-            isinstance(module, PASSED_ON)
-            or (isinstance(module, nn.Flatten)
-            and module.start_dim == 1)
+        if isinstance(module, PASSED_ON) or (
+            isinstance(module, nn.Flatten) and module.start_dim == 1
         ):
             return one
         plain = isinstance(module, nn.Linear) or (

@@ -78,6 +78,8 @@ class Points:
                 self.way = way
             if allowance <= 0 and self.asked == "auto":
                 break
+        if self.way is self.plain:
+            self.deviation = 0.0
         return known
 
     def audit(self, coordinates: np.ndarray, losses: Sequence[float]) -> bool:

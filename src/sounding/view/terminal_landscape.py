@@ -11,11 +11,12 @@ from sounding.landscape.surface import Surface
 from sounding.view import wording_landscape as wording
 from sounding.view.numbers import number
 from sounding.view.relief import colour, relief
-from sounding.view.terminal_lines import holds_utf8, put, put_labelled
+from sounding.view.terminal_lines import holds_utf8, put
 
 FAINT = "bright_black"
 SHADES = " .:-=+*#%@"  # from low to high
 BARS = "▁▂▃▄▅▆▇█"
+LABEL = 21  # columns before what a fact says
 MOST = 39  # rows and columns of a map
 
 
@@ -36,7 +37,7 @@ def show_surface(console: Console, result: Surface, title: str) -> None:
     for said in wording.surface_trouble(result):
         put(console, Text(said), indent=2, first=Text("- ", FAINT))
     for name, said in wording.surface_facts(result):
-        put_labelled(console, name[:11], said)
+        _fact(console, name, said)
 
 
 def show_path(console: Console, result: Path, title: str) -> None:
@@ -56,7 +57,11 @@ def show_path(console: Console, result: Path, title: str) -> None:
     for said in result.notes:
         put(console, Text(said), indent=2, first=Text("- ", FAINT))
     for name, said in wording.path_facts(result):
-        put_labelled(console, name[:11], said)
+        _fact(console, name, said)
+
+
+def _fact(console: Console, name: str, said: str) -> None:
+    put(console, Text(said), indent=LABEL, first=Text(f"  {name:<{LABEL - 2}}", "cyan"))
 
 
 def _bars(places: np.ndarray, console: Console) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sounding.landscape.paths import KINDS, Path
 from sounding.landscape.surface import Surface
-from sounding.view.numbers import count, number, percent, share
+from sounding.view.numbers import count, number, percent
 from sounding.view.relief import relief
 
 SHORT = {
@@ -77,9 +77,9 @@ def _neighbourhood(result: Surface) -> str:
     rows = []
     for axis, size in zip(result.axes, result.norms, strict=True):
         reach = max(abs(float(axis[0])), abs(float(axis[-1]))) * float(size)
-        part = share(reach / result.norm) if result.norm > 0 else "–"
-        rows.append(f"{number(axis[0])} to {number(axis[-1])} ({part} of the parameters' norm)")
-    return "; ".join(rows)
+        part = f"{number(100 * reach / result.norm)} %" if result.norm > 0 else "–"
+        rows.append(f"{number(axis[0])} to {number(axis[-1])} (a move by {part} of the norm)")
+    return ("; ".join(rows) + " of the parameters").replace("-", "−")
 
 
 def _explained(result: Surface) -> str:

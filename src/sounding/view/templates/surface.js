@@ -24,12 +24,12 @@ function startRelief(box) {
     const frame = canvas.getBoundingClientRect();
     const s = Math.sin(view.turn), c = Math.cos(view.turn);
     const sin = Math.sin(view.tilt), cos = Math.cos(view.tilt);
-    const size = Math.min(frame.width * 0.31, frame.height * 0.42) * view.zoom;
+    const size = Math.min(frame.width * 0.29, frame.height * 0.4) * view.zoom;
     return (x, y, z) => {
       const a = c * x - s * y, b = s * x + c * y;
       const depth = cos * b - sin * z, up = sin * b + cos * z;
       const near = 5.2 / (5.2 + depth);
-      return [frame.width / 2 + size * a * near, frame.height * 0.5 - size * up * near, depth];
+      return [frame.width / 2 + size * a * near, frame.height * 0.44 - size * up * near, depth];
     };
   }
 
@@ -84,7 +84,7 @@ function startRelief(box) {
 
   function nameEdges(pen, at) {
     const width = canvas.getBoundingClientRect().width;
-    const short = (v) => String(Number(v.toPrecision(3)));
+    const short = (v) => String(Number(v.toPrecision(3))).replace("-", "−");
     for (const [k, axis] of data.axes.entries()) {
       const place = (u, side) => (k ? at(side, u, height(0)) : at(u, side, height(0)));
       const side = place(0, 1)[2] < place(0, -1)[2] ? 1 : -1;
@@ -210,6 +210,7 @@ function startRelief(box) {
 
 function startMap(box, data, readout) {
   const nearest = (axis, v) => axis.reduce((a, b, k) => (Math.abs(b - v) < Math.abs(axis[a] - v) ? k : a), 0);
+  const shown = (v) => String(v).replace("-", "−");
   readout.hidden = false;
   readout.textContent = "Point at the map to read a loss.";
   for (const svg of box.querySelectorAll("svg.relief-map")) {
@@ -226,7 +227,7 @@ function startMap(box, data, readout) {
       const j = nearest(ys, ys[0] + v * (ys[ys.length - 1] - ys[0]));
       const said = document.createElement("b");
       said.textContent = data.losses[i][j] || "not measured";
-      readout.replaceChildren(`At (${xs[i]}, ${ys[j]}) the loss is `, said, ".");
+      readout.replaceChildren(`At ${shown(xs[i])} along the first axis and ${shown(ys[j])} along the second the loss is `, said, ".");
     });
   }
 }
