@@ -1,12 +1,14 @@
 """A private copy of a model that computes the same loss in less time, for the points of a plane.
 
 What is saved: a batch norm with fixed statistics becomes part of the convolution before it;
-convolutions work in channels-last layout; and few samples at a time stay in the cache.
+convolutions work in channels-last layout; few samples at a time stay in the cache; and layers that
+see the data alone are computed once for the whole plane (`prelude.py`).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch.utils._pytree import tree_map
 from sounding.curvature.pieces import Piece
 from sounding.curvature.setting import samples, sliced
 from sounding.landscape.ground import Ground, check_value, seed_passes
+from sounding.landscape.prelude import combine, first_layers
 
 CONVOLUTIONS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
 
@@ -23,7 +26,13 @@ CONVOLUTIONS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d:
 class Folded:
     """The loss by a copy of the model whose weights are written at every point."""
 
-    def __init__(self, ground: Ground, chunk: int | None) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        centre: torch.Tensor,
+        directions: torch.Tensor,
+        chunk: int | None,
+    ) -> None:
         """Copy and fold the model; `chunk` samples go through at once, None for whole batches.
 
         Raises:
@@ -31,10 +40,7 @@ class Folded:
         """
         self.ground = ground
         self.model = copy.deepcopy(ground.model)
-        self.pairs = _fold(self.model)
-        self.traced: nn.Module = self.model
-        if self.pairs:
-            self.traced = _retraced(self.model, self.pairs)
+        self.traced, self.pairs, first = _traced(self.model)
         flat = any(isinstance(m, nn.Conv2d) for m in self.model.modules())
         self.format = torch.channels_last if flat else torch.contiguous_format
         if flat:
@@ -42,13 +48,20 @@ class Folded:
         self.targets = {n: _found(self.model, n) for n in ground.names}
         self.parts = [p for part in ground.parts for p in _chunks(part, chunk)]
         self.parts = [Piece(_laid_out(p.batch, flat), p.weight) for p in self.parts]
+        batches = [part.batch for part in self.parts]
+        with torch.no_grad():
+            self.combined = combine(ground, self.traced, first, batches, [centre, *directions])
 
-    def loss(self, vector: torch.Tensor) -> torch.Tensor:
-        """() the loss at `vector`, as of `Ground.loss`."""
+    def loss(self, vector: torch.Tensor, coordinates: Sequence[float]) -> torch.Tensor:
+        """() the loss at `vector`, whose coordinates on the plane are these; as `Ground.loss`."""
         self._write(vector)
+        for one in self.combined:
+            one.coordinates = coordinates
         total = torch.zeros((), dtype=torch.float64, device=vector.device)
         seed_passes(self.ground.seed)
-        for part in self.parts:
+        for i, part in enumerate(self.parts):
+            for one in self.combined:
+                one.part = i
             value = self.ground.objective(self.traced, part.batch)
             total = total + part.weight * check_value(value).reshape(()).double()
         return total
@@ -70,14 +83,32 @@ def _found(model: nn.Module, name: str) -> torch.Tensor:
     return getattr(model.get_submodule(module), leaf)
 
 
-def _fold(model: nn.Module) -> dict[str, Pair]:
-    """Convolutions with the batch norm that alone reads them, by the norm's name; {} without any.
+def _traced(model: nn.Module) -> tuple[nn.Module, dict[str, Pair], list[str]]:
+    """The model ready to be written: without foldable norms, and which layers see the data alone.
 
-    The convolution as it was stays in the pair: `_absorb` writes the fused weight.
+    Where its graph cannot be read it is used as it is.
     """
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        return {}
-    graph, modules = fx.Tracer().trace(model), dict(model.named_modules())
+    try:
+        traced = fx.symbolic_trace(model)
+    except Exception:  # tracing runs the model's own code
+        return model, {}, []
+    modules = dict(model.named_modules())
+    pairs = _pairs(traced.graph, modules)
+    _fuse(traced, pairs)
+    fused = {n for n, m in modules.items() for conv, *_ in pairs.values() if m is conv}
+    first = [name for name in first_layers(traced.graph, modules) if name not in fused]
+    if not pairs and not first:
+        return model, {}, []
+    for name, (conv, *rest) in pairs.items():
+        pairs[name] = (traced.get_submodule(next(n for n in fused if modules[n] is conv)), *rest)
+    return traced, pairs, first
+
+
+def _pairs(graph: fx.Graph, modules: dict[str, nn.Module]) -> dict[str, Pair]:
+    """Convolutions with the batch norm that alone reads them, by the norm's name.
+
+    The weight and bias as they are without the norm stay in the pair.
+    """
     calls = [n for n in graph.nodes if n.op == "call_module"]
     once = {n.target for n in calls if sum(m.target == n.target for m in calls) == 1}
     pairs: dict[str, Pair] = {}
@@ -85,10 +116,10 @@ def _fold(model: nn.Module) -> dict[str, Pair]:
         norm, source = modules[str(node.target)], node.args[0] if node.args else None
         if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
-        conv = modules[str(source.target)]
-        fits = CONVOLUTIONS.get(type(conv)) is type(norm)  # type: ignore[call-overload]
+        conv: Any = modules[str(source.target)]
+        fits = CONVOLUTIONS.get(type(conv)) is type(norm)
         if fits and {node.target, source.target} <= once and _fixed(norm):
-            pairs[str(node.target)] = (conv, norm, conv.weight, conv.bias)  # type: ignore[arg-type]
+            pairs[str(node.target)] = (conv, norm, conv.weight, conv.bias)
     return pairs
 
 
@@ -96,23 +127,20 @@ def _fixed(norm: nn.Module) -> bool:
     return not norm.training and norm.running_mean is not None
 
 
-def _retraced(model: nn.Module, pairs: dict[str, Pair]) -> fx.GraphModule:
-    """The model without these norms, on convolutions of its own."""
-    traced = fx.symbolic_trace(model)
+def _fuse(traced: fx.GraphModule, pairs: dict[str, Pair]) -> None:
+    """Take these norms out of the graph, and give each convolution weights of its own."""
     for node in list(traced.graph.nodes):
         if node.op == "call_module" and str(node.target) in pairs:
-            node.replace_all_uses_with(node.args[0])
+            source = node.args[0]
+            conv, norm, weight, _ = pairs[str(node.target)]
+            fused: Any = copy.copy(conv)  # shares nothing that is written
+            fused._parameters = dict(conv._parameters)
+            fused.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+            fused.bias = nn.Parameter(torch.zeros_like(norm.running_mean), requires_grad=False)  # type: ignore[arg-type]
+            traced.set_submodule(str(source.target), fused)
+            node.replace_all_uses_with(source)
             traced.graph.erase_node(node)
-    for name, (conv, norm, weight, bias) in pairs.items():
-        fused = copy.copy(conv)  # shares nothing that is written
-        fused._parameters = dict(conv._parameters)
-        fused.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-        fused.bias = nn.Parameter(torch.zeros_like(norm.running_mean), requires_grad=False)  # type: ignore[arg-type]
-        target = next(n for n, m in model.named_modules() if m is conv)
-        traced.set_submodule(target, fused)
-        pairs[name] = (fused, norm, weight, bias)
     traced.recompile()
-    return traced
 
 
 def _absorb(conv: Any, norm: Any, weight: torch.Tensor, bias: torch.Tensor | None) -> None:

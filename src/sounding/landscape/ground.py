@@ -164,6 +164,38 @@ class Ground:
             (gradient,) = torch.autograd.grad(loss, vector)
         return gradient
 
+    def unreached(self) -> list[str]:
+        """Names of parameters that the loss of the first batch does not depend on.
+
+        Empty where that cannot be told: the loss has no gradient at all, or its graph does not fit
+        into memory.
+        """
+        leaves = [p.detach().clone().requires_grad_() for p in self.names.values()]
+        given = self._tensors(self.centre)
+        given |= {f"model.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)}
+        try:
+            seed_passes(self.seed)
+            with torch.enable_grad():
+                value = self._value(given, self.parts[0].batch)
+                found = torch.autograd.grad(value, leaves, allow_unused=True)
+        except RuntimeError:  # no graph, or no memory for one
+            return []
+        return [name for name, g in zip(self.names, found, strict=True) if g is None]
+
+    def drawn(self) -> float | None:
+        """How far another draw moves the loss at the centre; None where passes draw nothing."""
+        seed_passes(self.seed)
+        before = torch.get_rng_state()
+        first = float(self.loss(self.centre))
+        if torch.equal(before, torch.get_rng_state()) and not self.centre.is_cuda:
+            return None
+        self.seed += 1
+        try:
+            apart = abs(float(self.loss(self.centre)) - first)
+        finally:
+            self.seed -= 1
+        return apart if apart > 0 or not self.centre.is_cuda else None
+
     def _value(self, given: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         value = functional_call(self.caller, given, (batch,))
         return check_value(value).reshape(()).double()

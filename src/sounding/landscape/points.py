@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
+from sounding.curvature.setting import samples
 from sounding.landscape.folded import Folded
 from sounding.landscape.ground import Ground, check_value, close, seed_passes
 
 SHARE = 0.2  # of the plain loop's time that may be spent on trying the other ways
 LARGEST_STACK = 2**28  # bytes of stacked parameters
-CHUNKS = (128, 16)  # samples at once
+QUICK = 5e-3  # seconds of a point below which calls, not sums, may take the time
+BETTER = 0.95  # of the time of the best way so far: less is no reason to change it
+CHUNKS = (64, 16)  # samples at once
 STACKS = (16, 64)  # points at once
 FAILURES = (RuntimeError, ValueError, ArithmeticError, IndexError)
 
-Evaluate = Callable[[torch.Tensor], list[float]]  # (P, n) vectors -> P losses
+Evaluate = Callable[[np.ndarray], list[float]]  # (P, d) coordinates -> P losses
 
 
 class Way:
@@ -45,7 +50,7 @@ class Points:
         """`directions` are rows, (d, n); `way` is 'auto', 'plain', 'folded' or 'stacked'."""
         self.ground, self.centre, self.directions = ground, centre, directions
         self.asked = way
-        self.plain = Way("one call a point", self._each(ground.loss))
+        self.plain = Way("one call a point", self._each(lambda vector, _: ground.loss(vector)))
         self.way = self.plain
         self.failure = ""  # what was raised at a point that became a hole
         self.deviation = 0.0  # largest difference from the reference that was seen
@@ -66,15 +71,17 @@ class Points:
 
         `planned` points in all are to come, which limits what trying costs.
         """
-        started = time.perf_counter()
         known = self._by(self.plain, probes)
-        self.plain.seconds = (time.perf_counter() - started) / len(probes)
+        started = self._clock()
+        for _ in range(repeats := 3 if planned > 50 else 1):
+            self._by(self.plain, probes[:1])
+        self.plain.seconds = (self._clock() - started) / repeats
         allowance = SHARE * self.plain.seconds * planned
         for make in self._candidates():
-            started = time.perf_counter()
+            started = self._clock()
             way = self._tried(make, probes, known)
-            allowance -= time.perf_counter() - started
-            if way is not None and way.seconds < self.way.seconds:
+            allowance -= self._clock() - started
+            if way is not None and way.seconds < BETTER * self.way.seconds:
                 self.way = way
             if allowance <= 0 and self.asked == "auto":
                 break
@@ -88,15 +95,20 @@ class Points:
             return True
         return self._agree(self._by(self.plain, coordinates), losses)
 
+    def _clock(self) -> float:
+        """Seconds of this process's own work; of the wall, where a device works on its own."""
+        if self.centre.device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize() if self.centre.is_cuda else None
+        return time.perf_counter()
+
     def _candidates(self) -> list[Callable[[], Way]]:
         stacked = [lambda k=k: Way(f"{k} points stacked", self._stacked, k) for k in STACKS]
-        whole = lambda: Way("a folded copy", self._each(Folded(self.ground, None).loss))  # noqa: E731
+        whole = partial(self._folded, None)
         chunked = [
-            lambda c=c: Way(
-                f"a folded copy, {c} samples at once", self._each(Folded(self.ground, c).loss)
-            )
+            partial(self._folded, c)
             for c in CHUNKS
-            if any(_larger(part.batch, c) for part in self.ground.parts)
+            if any((samples(part.batch) or 0) > c for part in self.ground.parts)
         ]
         item = self.centre.element_size() * self.ground.size
         stacked = [
@@ -108,7 +120,7 @@ class Points:
             return [*chunked, whole]
         if self.asked == "stacked":
             return [*stacked]
-        small = self.plain.seconds < 5e-3
+        small = self.plain.seconds < QUICK
         return (
             [*stacked, whole, *chunked] if small else [*chunked[:1], whole, *chunked[1:], *stacked]
         )
@@ -118,11 +130,11 @@ class Points:
         try:
             way = make()
             rows = np.resize(probes, (max(way.stack, len(probes)), probes.shape[1]))
-            if way.stack > 1 or self.plain.seconds < 5e-3:
-                way.evaluate(self.at(rows))  # the first call prepares kernels
-            started = time.perf_counter()
-            found = way.evaluate(self.at(rows))
-            way.seconds = (time.perf_counter() - started) / len(rows)
+            if way.stack > 1 or self.plain.seconds < QUICK:
+                way.evaluate(rows)  # the first call prepares kernels
+            started = self._clock()
+            found = way.evaluate(rows)
+            way.seconds = (self._clock() - started) / len(rows)
         except Exception:  # foreign modules raise anything where they cannot be copied or stacked
             return None
         return way if self._agree(known, found[: len(known)]) else None
@@ -137,7 +149,7 @@ class Points:
     def _by(self, way: Way, coordinates: np.ndarray) -> list[float]:
         """Losses; where a pass raises, each point alone, and NaN where it raises again."""
         try:
-            return way.evaluate(self.at(coordinates))
+            return way.evaluate(coordinates)
         except torch.OutOfMemoryError:
             raise
         except FAILURES as error:
@@ -146,18 +158,23 @@ class Points:
                 return [math.nan]
         return [self._by(self.plain, row[None])[0] for row in coordinates]
 
-    @staticmethod
-    def _each(loss: Callable[[torch.Tensor], torch.Tensor]) -> Evaluate:
-        def evaluate(vectors: torch.Tensor) -> list[float]:
+    def _each(self, loss: Callable[[torch.Tensor, list[float]], torch.Tensor]) -> Evaluate:
+        def evaluate(coordinates: np.ndarray) -> list[float]:
+            rows = zip(self.at(coordinates), coordinates.tolist(), strict=True)
             with torch.no_grad():
-                return torch.stack([loss(v) for v in vectors]).tolist()
+                return torch.stack([loss(vector, row) for vector, row in rows]).tolist()
 
         return evaluate
 
-    def _stacked(self, vectors: torch.Tensor) -> list[float]:
-        with torch.no_grad():
-            one = torch.vmap(self._one, randomness="same")
-            return one(vectors).tolist()
+    def _folded(self, chunk: int | None) -> Way:
+        copied = Folded(self.ground, self.centre, self.directions, chunk)
+        said = "a folded copy" + (f", {chunk} samples at once" if chunk else "")
+        return Way(said, self._each(copied.loss))
+
+    def _stacked(self, coordinates: np.ndarray) -> list[float]:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what is slow when it is stacked
+            return torch.vmap(self._one, randomness="same")(self.at(coordinates)).tolist()
 
     def _one(self, vector: torch.Tensor) -> torch.Tensor:
         ground, total = self.ground, torch.zeros((), dtype=torch.float64, device=vector.device)
@@ -167,10 +184,3 @@ class Points:
             value = check_value(functional_call(ground.caller, given, (part.batch,)))
             total = total + part.weight * value.reshape(()).double()
         return total
-
-
-def _larger(batch: object, size: int) -> bool:
-    from sounding.curvature.setting import samples
-
-    count = samples(batch)
-    return count is not None and count > size

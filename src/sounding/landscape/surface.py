@@ -153,6 +153,8 @@ def surface(
     started = time.perf_counter()
     if points < 3:
         raise ValueError(f"points is {points}; an axis needs 3 at least")
+    if way not in ("auto", "plain", "folded", "stacked"):
+        raise ValueError(f"way is {way!r}; there are auto, plain, folded and stacked")
     if refine < 0:
         raise ValueError(f"refine is {refine}; it is how many grid lines to add")
     ground = Ground(
@@ -198,6 +200,24 @@ class _Survey:
                 f"two calls at the same point give {first:.6g} and {second:.6g}: the loss draws "
                 "from a generator that torch does not know, or keeps state; differences as small "
                 "are noise"
+            )
+
+        self._look_deeper()
+
+    def _look_deeper(self) -> None:
+        """What a reader must know: draws of one seed, parameters without effect."""
+        with torch.no_grad():
+            apart = self.ground.drawn()
+        if apart is not None:
+            self.notes.append(
+                f"the passes draw random numbers (dropout): all points use one draw, of seed "
+                f"{self.ground.seed}; another one moves the loss at the model by {apart:.3g}"
+            )
+        names, every = self.ground.unreached(), self.ground.names
+        if names:
+            self.notes.append(
+                f"the loss does not depend on {len(names)} of {len(every)} parameters ({names[0]}"
+                f"{', ...' if len(names) > 1 else ''}): moves along them change nothing"
             )
 
     def go(self, points: int, refine: int, resume: Surface | None) -> None:
