@@ -60,17 +60,17 @@ def test_the_barrier_is_the_excess_over_the_line_between_the_ends_not_over_zero(
 
 
 def test_its_interval_holds_the_barrier_of_the_distribution():
-    """The hill's height is the mean factor; 200 draws, 95 %: 8 or fewer of 60 may miss."""
+    """The hill's height is the mean factor; 200 draws, 95 %: 6 or fewer of 40 may miss."""
     generator = np.random.default_rng(0)
     missed = 0
-    for _ in range(60):
+    for _ in range(40):
         drawn = factors(generator.exponential(2.0, 200).tolist())
         found = sd.path(Ring([-1.0, 0.0]), torch.tensor([1.0, 0.0]), mean, drawn, points=5)
         low, high = found.interval
         missed += not low <= 2 <= high
         assert found.groups == 20
         assert low < found.barrier < high
-    assert missed <= 8  # more with probability 0.4 %
+    assert missed <= 6  # more with probability 0.4 %
 
 
 def test_the_standard_error_is_that_of_a_mean():
@@ -83,13 +83,12 @@ def test_the_standard_error_is_that_of_a_mean():
     assert found.errors[0] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "below"), [("bezier", 0.08), ("chain", 0.02)])
-def test_a_trained_curve_goes_around_the_hill(kind, below):
-    """Best: a parabola through both ends near the half circle; four chords nearer still."""
+@pytest.mark.parametrize("kind", ["bezier", "chain"])
+def test_a_trained_curve_goes_around_the_hill(kind):
     start = Ring([-1.0, 0.05])
-    found = sd.path(start, torch.tensor([1.0, 0.05]), mean, factors([1.0] * 8), kind=kind, points=21,
-                    steps=400, lr=0.05)  # fmt: skip
-    assert found.barrier < below
+    end, batch = torch.tensor([1.0, 0.05]), factors([1.0] * 8)
+    found = sd.path(start, end, mean, batch, kind=kind, points=21, steps=300, lr=0.05)
+    assert found.barrier < 0.1  # the hill is 1
     assert found.bends.shape == ({"bezier": 1, "chain": 3}[kind], 2)
     assert found.length > 2.4
     points = np.array([[-1.0, 0.05], *found.bends.numpy(), [1.0, 0.05]])
@@ -180,7 +179,7 @@ def test_the_groups_are_those_that_can_be_seen_by_hand():
         "norm.bias", "head.weight",
     }  # fmt: skip
     assert len(groups(convolution(0))) == 2
-    assert groups(nn.TransformerEncoderLayer(8, 2, 16)) == []
+    assert groups(nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16), nn.Linear(8, 2))) == []
 
 
 def test_matching_lowers_the_distance_and_keeps_the_ends():

@@ -116,7 +116,8 @@ def path(
         points: Places along the curve, 3 at least.
         bends: Points between the ends that are trained: 1 for 'bezier', by default 3 for 'chain'.
         steps: Of Adam, each on one batch at one random place.
-        lr: Its rate; by default 1 % of the root mean square of the parameters.
+        lr: Its rate, which falls linearly to zero; by default 1 % of the parameters' root mean
+            square.
         batch_norm: As for :func:`sounding.surface`; by default 'recalibrated' where there are
             running statistics and the model is in evaluation mode, since those of neither end are
             right between them.
@@ -260,6 +261,7 @@ class _Curve:
         size = float(self.first.double().square().mean().sqrt())
         self.bends.requires_grad_()
         optimizer = torch.optim.Adam([self.bends], RATE * size if lr is None else lr)
+        to_zero = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / steps, steps)
         places = np.random.default_rng(seed).random(steps)
         recalibrated = ground.batch_norm == "recalibrated"
         for module in ground.norms() if recalibrated else ():
@@ -271,6 +273,7 @@ class _Curve:
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
+                to_zero.step()
                 losses.append(float(value.detach()))
                 progress("training the bends", i + 1, steps)
         for module in ground.norms() if recalibrated else ():
