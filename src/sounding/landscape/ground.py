@@ -20,7 +20,7 @@ from sounding.capture.keep import given_back
 from sounding.curvature.parallel import unwrapped
 from sounding.curvature.pieces import Piece, pieces
 from sounding.curvature.ranks import Ranks
-from sounding.curvature.setting import Subject, samples
+from sounding.curvature.setting import Subject, samples, sliced
 from sounding.objective import Batch, Loss, Objective, as_objective
 from sounding.train import check_model, check_numbers, explained
 from sounding.vectors import Pattern
@@ -31,6 +31,7 @@ BATCH_NORM = {
     "batch": "batch norm with the statistics of each batch",
     "recalibrated": "batch norm with statistics computed anew at every point, over all batches",
 }
+FEW = 8  # samples on which it is asked which parameters count
 NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -165,7 +166,7 @@ class Ground:
         return gradient
 
     def unreached(self) -> list[str]:
-        """Names of parameters that the loss of the first batch does not depend on.
+        """Names of parameters that the loss of the first few samples does not depend on.
 
         Empty where that cannot be told: the loss has no gradient at all, or its graph does not fit
         into memory.
@@ -176,11 +177,17 @@ class Ground:
         try:
             seed_passes(self.seed)
             with torch.enable_grad():
-                value = self._value(given, self.parts[0].batch)
+                value = self._value(given, self._few())
                 found = torch.autograd.grad(value, leaves, allow_unused=True)
         except RuntimeError:  # no graph, or no memory for one
             return []
         return [name for name, g in zip(self.names, found, strict=True) if g is None]
+
+    def _few(self) -> Batch:
+        """The first `FEW` samples, or the first batch where they cannot be told apart."""
+        batch = self.parts[0].batch
+        cut = sliced(batch, 0, FEW) if (samples(batch) or 0) > FEW else None
+        return batch if cut is None else cut
 
     def drawn(self) -> float | None:
         """How far another draw moves the loss at the centre; None where passes draw nothing."""

@@ -25,6 +25,7 @@ from sounding.landscape.ground import Ground, check_value, close, seed_passes
 SHARE = 0.2  # of the plain loop's time that may be spent on trying the other ways
 LARGEST_STACK = 2**28  # bytes of stacked parameters
 QUICK = 5e-3  # seconds of a point below which calls, not sums, may take the time
+STACKABLE = 2e-2  # seconds above which sums take the time, so that stacking saves nothing
 BETTER = 0.95  # of the time of the best way so far: less is no reason to change it
 CHUNKS = (64, 16)  # samples at once
 STACKS = (16, 64)  # points at once
@@ -77,14 +78,15 @@ class Points:
             self._by(self.plain, probes[:1])
         self.plain.seconds = (self._clock() - started) / repeats
         allowance = SHARE * self.plain.seconds * planned
-        for make in self._candidates():
+        for make, count in self._candidates():
+            if self.asked == "auto" and allowance < max(count, len(probes)) * self.plain.seconds:
+                continue
             started = self._clock()
             way = self._tried(make, probes, known)
             allowance -= self._clock() - started
-            if way is not None and way.seconds < BETTER * self.way.seconds:
+            better = way is not None and way.seconds < BETTER * self.way.seconds
+            if way is not None and (better or self.way is self.plain and self.asked != "auto"):
                 self.way = way
-            if allowance <= 0 and self.asked == "auto":
-                break
         if self.way is self.plain:
             self.deviation = 0.0
         return known
@@ -102,28 +104,25 @@ class Points:
         torch.cuda.synchronize() if self.centre.is_cuda else None
         return time.perf_counter()
 
-    def _candidates(self) -> list[Callable[[], Way]]:
-        stacked = [lambda k=k: Way(f"{k} points stacked", self._stacked, k) for k in STACKS]
-        whole = partial(self._folded, None)
+    def _candidates(self) -> list[tuple[Callable[[], Way], int]]:
+        """What to try in this order, with the points that trying it takes."""
+        if self.ground.batch_norm == "recalibrated" or self.asked == "plain":
+            return []
+        item = self.centre.element_size() * self.ground.size
+        stacked = [(partial(self._stack, k), 2 * k) for k in STACKS if k * item < LARGEST_STACK]
+        whole = (partial(self._folded, None), 1)
         chunked = [
-            partial(self._folded, c)
+            (partial(self._folded, c), 1)
             for c in CHUNKS
             if any((samples(part.batch) or 0) > c for part in self.ground.parts)
         ]
-        item = self.centre.element_size() * self.ground.size
-        stacked = [
-            make for make, k in zip(stacked, STACKS, strict=True) if k * item < LARGEST_STACK
-        ]
-        if self.ground.batch_norm == "recalibrated" or self.asked == "plain":
-            return []
+        if self.asked == "stacked":
+            return stacked
         if self.asked == "folded":
             return [*chunked, whole]
-        if self.asked == "stacked":
-            return [*stacked]
-        small = self.plain.seconds < QUICK
-        return (
-            [*stacked, whole, *chunked] if small else [*chunked[:1], whole, *chunked[1:], *stacked]
-        )
+        if self.plain.seconds > STACKABLE:
+            return [*chunked[:1], whole, *chunked[1:]]
+        return [whole, *stacked, *chunked]
 
     def _tried(self, make: Callable[[], Way], probes: np.ndarray, known: list[float]) -> Way | None:
         """The way with its time, or None where it fails or gives other numbers."""
@@ -170,6 +169,9 @@ class Points:
         copied = Folded(self.ground, self.centre, self.directions, chunk)
         said = "a folded copy" + (f", {chunk} samples at once" if chunk else "")
         return Way(said, self._each(copied.loss))
+
+    def _stack(self, count: int) -> Way:
+        return Way(f"{count} points stacked", self._stacked, count)
 
     def _stacked(self, coordinates: np.ndarray) -> list[float]:
         with torch.no_grad(), warnings.catch_warnings():

@@ -8,6 +8,7 @@ import numpy as np
 
 from sounding.landscape.paths import Path
 from sounding.landscape.surface import Surface
+from sounding.view.numbers import printable
 from sounding.view.palette import BLUE
 from sounding.view.relief import BANDS, COLOURS, Relief, interpolated, relief
 
@@ -27,9 +28,9 @@ def draw_surface(surface: Surface, title: str, ax: Any) -> Any:
         ax.set_title(title, fontsize="medium")
         return ax
     ax.set_title(title, loc="left", wrap=True, fontsize="medium")
-    ax.set_xlabel(surface.names[0])
+    ax.set_xlabel(printable(surface.names[0]))
     if surface.dims == 2:
-        ax.set_ylabel(surface.names[1])
+        ax.set_ylabel(printable(surface.names[1]))
     return ax
 
 
@@ -94,7 +95,7 @@ def _solid(drawn: Relief, ax: Any) -> None:
     ax.set_zticks([p for p, _ in ticks], [label for _, label in ticks])
     ax.set_zlabel(f"loss, {drawn.said()}")
     for name, put in zip(surface.names, (ax.set_xlabel, ax.set_ylabel), strict=True):
-        put(name.split(",")[0])
+        put(printable(name.split(",")[0]))
 
 
 def _line(drawn: Relief, ax: Any) -> None:

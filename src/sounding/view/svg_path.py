@@ -50,7 +50,8 @@ def _sheet(result: Path, key: str, name: str) -> Markup:
         *(tag("path", d=marker("circle", *p, 2.8), class_="mark rms") for p in line
           if not math.isnan(p[1])),
         *(tag("text", label, x=across(t), y=bottom + 16, class_="tick middle")
-          for t, label in ((0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"))),
+          for t, label in ((0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"))
+          if name == "wide" or t == 0.5),
         tag("text", "0, one solution", x=LEFT, y=bottom + 16, class_="tick"),
         tag("text", "the other, 1", x=width - RIGHT, y=bottom + 16, class_="tick end"),
         class_=f"chart {name}",

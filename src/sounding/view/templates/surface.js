@@ -169,6 +169,7 @@ function startRelief(box) {
       pen.stroke();
     }
     paintMarks(pen, at, look);
+    canvas.dataset.view = [view.turn, view.tilt, view.zoom].map((v) => v.toFixed(2)).join(" ");
   }
 
   function repaint(change) {
