@@ -99,8 +99,9 @@ def _traced(model: nn.Module) -> tuple[nn.Module, dict[str, Pair], list[str]]:
     first = [name for name in first_layers(traced.graph, modules) if name not in fused]
     if not pairs and not first:
         return model, {}, []
-    for name, (conv, *rest) in pairs.items():
-        pairs[name] = (traced.get_submodule(next(n for n in fused if modules[n] is conv)), *rest)
+    for name, (conv, norm, weight, bias) in pairs.items():
+        target = next(n for n in fused if modules[n] is conv)
+        pairs[name] = (traced.get_submodule(target), norm, weight, bias)
     return traced, pairs, first
 
 

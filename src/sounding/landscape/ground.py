@@ -72,6 +72,7 @@ class Ground:
         self.batch_norm, self.seed, self.reduction = batch_norm, seed, reduction
         self.notes: list[str] = []
         self.parts = self._read(batches, reduction)
+        self.draws = False  # whether passes draw random numbers, as far as `first` knows
         self.caller = _Call(self.model, self.objective)
         self.centre = self.vector([p.detach() for p in subject.parameters])
 
@@ -135,8 +136,12 @@ class Ground:
         Raises:
             ValueError: If the model cannot take a batch, or the loss is no single real number.
         """
+        seed_passes(self.seed)
+        before = torch.get_rng_state()
         with torch.no_grad(), explained(self.model, self.parts[0].batch):
-            return float(self.loss(self.centre))
+            loss = float(self.loss(self.centre))
+        self.draws = self.centre.is_cuda or not torch.equal(before, torch.get_rng_state())
+        return loss
 
     def each(self, vector: torch.Tensor, parts: list[Piece]) -> list[torch.Tensor]:
         """The losses of some batches at `vector`, unweighted, with their graph."""
@@ -189,19 +194,15 @@ class Ground:
         cut = sliced(batch, 0, FEW) if (samples(batch) or 0) > FEW else None
         return batch if cut is None else cut
 
-    def drawn(self) -> float | None:
-        """How far another draw moves the loss at the centre; None where passes draw nothing."""
-        seed_passes(self.seed)
-        before = torch.get_rng_state()
-        first = float(self.loss(self.centre))
-        if torch.equal(before, torch.get_rng_state()) and not self.centre.is_cuda:
+    def drawn(self, loss: float) -> float | None:
+        """How far another draw moves the `loss` of the centre; None where passes draw nothing."""
+        if not self.draws:
             return None
         self.seed += 1
         try:
-            apart = abs(float(self.loss(self.centre)) - first)
+            return abs(float(self.loss(self.centre)) - loss) or None
         finally:
             self.seed -= 1
-        return apart if apart > 0 or not self.centre.is_cuda else None
 
     def _value(self, given: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         value = functional_call(self.caller, given, (batch,))
@@ -227,7 +228,7 @@ class Ground:
                 for buffer in ("running_mean", "running_var", "num_batches_tracked"):
                     given[prefix + buffer].zero_()
         for module in norms:  # `prepared` gives both attributes back
-            module.training, module.momentum = True, None
+            module.training, module.momentum = True, None  # type: ignore[assignment]
         seed_passes(self.seed)
         for part in self.parts:
             functional_call(self.caller, given, (part.batch,))

@@ -72,11 +72,9 @@ class Points:
 
         `planned` points in all are to come, which limits what trying costs.
         """
-        known = self._by(self.plain, probes)
-        started = self._clock()
-        for _ in range(repeats := 3 if planned > 50 else 1):
-            self._by(self.plain, probes[:1])
-        self.plain.seconds = (self._clock() - started) / repeats
+        known = self._timed(probes)
+        if self.plain.seconds < STACKABLE:
+            known = self._timed(probes)  # a quick point is timed once it is warm
         allowance = SHARE * self.plain.seconds * planned
         for make, count in self._candidates():
             if self.asked == "auto" and allowance < max(count, len(probes)) * self.plain.seconds:
@@ -84,11 +82,20 @@ class Points:
             started = self._clock()
             way = self._tried(make, probes, known)
             allowance -= self._clock() - started
-            better = way is not None and way.seconds < BETTER * self.way.seconds
-            if way is not None and (better or self.way is self.plain and self.asked != "auto"):
+            if way is None:
+                continue
+            demanded = self.way is self.plain and self.asked != "auto"
+            if demanded or way.seconds < BETTER * self.way.seconds:
                 self.way = way
         if self.way is self.plain:
             self.deviation = 0.0
+        return known
+
+    def _timed(self, probes: np.ndarray) -> list[float]:
+        """The reference's losses; its time is kept."""
+        started = self._clock()
+        known = self._by(self.plain, probes)
+        self.plain.seconds = (self._clock() - started) / len(probes)
         return known
 
     def audit(self, coordinates: np.ndarray, losses: Sequence[float]) -> bool:

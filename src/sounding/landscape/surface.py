@@ -162,10 +162,10 @@ def surface(
         seed=seed,
     )  # fmt: skip
     with ground.prepared():
-        ground.first()
+        at_model = ground.first()
         found = plane(ground, along, dims, span, seed=seed, progress=progress)
         survey = _Survey(ground, found, way, progress)
-        survey.look_around()
+        survey.look_around(at_model)
         survey.go(points, refine, resume)
     return survey.result(type(model).__name__, seed, time.perf_counter() - started)
 
@@ -181,14 +181,19 @@ class _Survey:
         digest.update(found.directions.cpu().numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
         self.axes: list[np.ndarray] = []
-        self.values = self.measured = np.zeros(0)
+        self.values = np.zeros(0)
+        self.measured = np.zeros(0, dtype=bool)
         self.loss = self.noise = 0.0
 
-    def look_around(self) -> None:
+    def look_around(self, at_model: float) -> None:
         """Twice at the centre: is it a finite number, and the same one?"""
         zero = np.zeros((1, len(self.plane.directions)))
         with torch.no_grad():
-            first, second = (float(self.ground.loss(self.points.at(zero)[0])) for _ in range(2))
+            second = float(self.ground.loss(self.points.at(zero)[0]))
+            apart = self.ground.drawn(at_model)
+            first = at_model
+            if self.plane.centre is not self.ground.centre:
+                first = float(self.ground.loss(self.points.at(zero)[0]))
         if not math.isfinite(first):
             raise ValueError(
                 f"the loss at the centre is {first}, so there is no surface around it; run "
@@ -202,12 +207,10 @@ class _Survey:
                 "are noise"
             )
 
-        self._look_deeper()
+        self._look_deeper(apart)
 
-    def _look_deeper(self) -> None:
+    def _look_deeper(self, apart: float | None) -> None:
         """What a reader must know: draws of one seed, parameters without effect."""
-        with torch.no_grad():
-            apart = self.ground.drawn()
         if apart is not None:
             self.notes.append(
                 f"the passes draw random numbers (dropout): all points use one draw, of seed "

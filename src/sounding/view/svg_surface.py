@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -81,7 +82,7 @@ def _map(drawn: Relief, sheet: Sheet, key: str) -> Markup:
     )  # fmt: skip
 
 
-def _generator(drawn: Relief):
+def _generator(drawn: Relief) -> Any:
     """Contours of the places, nothing where one is missing."""
     import contourpy  # what matplotlib itself draws contours with
 

@@ -151,7 +151,7 @@ def path_facts(result: Path) -> list[tuple[str, str]]:
         f"{number(result.length)} in parameter space; the ends are {number(result.distance)} apart",
     ))  # fmt: skip
     if len(result.training):
-        first, last = (number(np.mean(part)) for part in _ends(result.training))
+        first, last = (number(float(np.mean(part))) for part in _ends(result.training))
         facts.append(("training", f"{len(result.training)} steps; loss {first} at first, {last} at "
                                   "last, at random places"))  # fmt: skip
     if result.batch_norm:
