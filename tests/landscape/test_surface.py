@@ -411,9 +411,9 @@ def test_an_interrupted_surface_goes_on_to_the_same_numbers(tmp_path):
 
     part = sd.surface(net, F.cross_entropy, batch, points=9, way="plain", progress=interrupt)
     assert not part.complete
-    assert part.measured.sum() == 30
+    assert 30 <= part.measured.sum() < 81
     assert part.measured[::8, ::8].all()  # from coarse to fine
-    assert any("30 of 81" in note for note in part.notes)
+    assert any("interrupted after" in note for note in part.notes)
     earlier = sd.load(part.save(tmp_path / "part.json"))
     rest = sd.surface(net, F.cross_entropy, batch, points=9, way="plain", resume=earlier)
     assert rest.complete

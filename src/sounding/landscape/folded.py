@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from sounding.curvature.pieces import Piece
 from sounding.curvature.setting import samples, sliced
-from sounding.landscape.ground import Ground, check_value, seed_passes
+from sounding.landscape.ground import Ground, check_value, seed_passes, weighted
 from sounding.landscape.prelude import combine, first_layers
 
 CONVOLUTIONS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
@@ -45,7 +45,7 @@ class Folded:
         self.format = torch.channels_last if flat else torch.contiguous_format
         if flat:
             self.traced.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.targets = {n: _found(self.model, n) for n in ground.names}
+        self.targets = [_found(self.model, name).detach() for name in ground.names]
         self.parts = [p for part in ground.parts for p in _chunks(part, chunk)]
         self.parts = [Piece(_laid_out(p.batch, flat), p.weight) for p in self.parts]
         batches = [part.batch for part in self.parts]
@@ -57,20 +57,18 @@ class Folded:
         self._write(vector)
         for one in self.combined:
             one.coordinates = coordinates
-        total = torch.zeros((), dtype=torch.float64, device=vector.device)
-        seed_passes(self.ground.seed)
-        for i, part in enumerate(self.parts):
-            for one in self.combined:
-                one.part = i
-            value = self.ground.objective(self.traced, part.batch)
-            total = total + part.weight * check_value(value).reshape(()).double()
-        return total
+        if self.ground.draws:
+            seed_passes(self.ground.seed)
+        return weighted(self.parts, map(self._value, range(len(self.parts))))
+
+    def _value(self, part: int) -> torch.Tensor:
+        for one in self.combined:
+            one.part = part
+        return check_value(self.ground.objective(self.traced, self.parts[part].batch))
 
     def _write(self, vector: torch.Tensor) -> None:
-        for target, value in zip(
-            self.targets.values(), self.ground.layout.split(vector), strict=True
-        ):
-            target.data.copy_(value)
+        for target, value in zip(self.targets, self.ground.layout.split(vector), strict=True):
+            target.copy_(value)
         for conv, norm, weight, bias in self.pairs.values():
             _absorb(conv, norm, weight, bias)
 

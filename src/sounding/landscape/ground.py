@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -124,11 +125,8 @@ class Ground:
         given = self._tensors(vector)
         if self.batch_norm == "recalibrated":
             self._recalibrate(given)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
         seed_passes(self.seed)
-        for part in self.parts:
-            total = total + part.weight * self._value(given, part.batch)
-        return total
+        return weighted(self.parts, (self._value(given, part.batch) for part in self.parts))
 
     def first(self) -> float:
         """The loss at the model's own parameters; what a pass raises is explained.
@@ -181,10 +179,11 @@ class Ground:
         given |= {f"model.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)}
         try:
             seed_passes(self.seed)
-            with torch.enable_grad():
+            with torch.enable_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 value = self._value(given, self._few())
                 found = torch.autograd.grad(value, leaves, allow_unused=True)
-        except RuntimeError:  # no graph, or no memory for one
+        except Exception:  # no graph, no memory for one, or the model wants whole batches
             return []
         return [name for name, g in zip(self.names, found, strict=True) if g is None]
 
@@ -205,8 +204,7 @@ class Ground:
             self.seed -= 1
 
     def _value(self, given: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
-        value = functional_call(self.caller, given, (batch,))
-        return check_value(value).reshape(()).double()
+        return check_value(functional_call(self.caller, given, (batch,)))
 
     def _tensors(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
         """What stands in the model's place: parameters, and copies of buffers a pass may write."""
@@ -249,7 +247,7 @@ class _Call(nn.Module):
 
 
 def check_value(value: Any) -> torch.Tensor:
-    """`value` if it is one real number.
+    """() `value` in double precision, if it is one real number.
 
     Raises:
         ValueError: If not; says what to do.
@@ -263,7 +261,12 @@ def check_value(value: Any) -> torch.Tensor:
         )
     if value.is_complex():
         raise ValueError("the loss is complex, but a landscape needs a real number; take .real")
-    return value
+    return value.reshape(()).double()
+
+
+def weighted(parts: list[Piece], values: Iterable[torch.Tensor]) -> torch.Tensor:
+    """() the sum of the values, each as often as its part says."""
+    return torch.stack([p.weight * v for p, v in zip(parts, values, strict=True)]).sum()
 
 
 def seed_passes(seed: int) -> None:

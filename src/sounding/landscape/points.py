@@ -16,15 +16,16 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.func import functional_call
 
 from sounding.curvature.setting import samples
 from sounding.landscape.folded import Folded
-from sounding.landscape.ground import Ground, check_value, close, seed_passes
+from sounding.landscape.ground import Ground, close
 
 SHARE = 0.2  # of the plain loop's time that may be spent on trying the other ways
 LARGEST_STACK = 2**28  # bytes of stacked parameters
 QUICK = 5e-3  # seconds of a point below which calls, not sums, may take the time
+PART = 0.05  # seconds of points that are computed between two reports of progress
+TIMED = 0.01  # seconds of points that a way is timed on, or `probes` points where these take longer
 STACKABLE = 2e-2  # seconds above which sums take the time, so that stacking saves nothing
 BETTER = 0.95  # of the time of the best way so far: less is no reason to change it
 CHUNKS = (64, 16)  # samples at once
@@ -58,14 +59,25 @@ class Points:
 
     def at(self, coordinates: np.ndarray) -> torch.Tensor:
         """(P, d) -> (P, n)."""
-        c = torch.as_tensor(coordinates, dtype=torch.float64)
-        rows = c.to(self.centre.device, self.centre.dtype)
-        return torch.addmm(self.centre[None], rows, self.directions)
+        found = self.centre.new_empty(len(coordinates), len(self.centre))
+        for row, place in zip(found, coordinates.tolist(), strict=True):
+            self._put(row, place)
+        return found
+
+    def _put(self, row: torch.Tensor, place: list[float]) -> torch.Tensor:
+        """One point into (n,) `row`: alone, so that it is the same whatever it is computed with."""
+        row.copy_(self.centre)
+        for c, direction in zip(place, self.directions, strict=True):
+            row.add_(direction, alpha=c)
+        return row
 
     def losses(self, coordinates: np.ndarray) -> Iterator[tuple[int, list[float]]]:
         """(P, d) -> parts of the answer: where each starts, and its losses."""
-        for i in range(0, len(coordinates), self.way.stack):
-            yield i, self._by(self.way, coordinates[i : i + self.way.stack])
+        way, count = self.way, self.way.stack
+        if count == 1:
+            count = _fitting(PART, way.seconds)
+        for i in range(0, len(coordinates), count):
+            yield i, self._by(way, coordinates[i : i + count])
 
     def choose(self, probes: np.ndarray, planned: int) -> list[float]:
         """The losses at some of the points, after which the fastest way is known.
@@ -73,14 +85,16 @@ class Points:
         `planned` points in all are to come, which limits what trying costs.
         """
         known = self._timed(probes)
+        count = max(len(probes), _fitting(TIMED, self.plain.seconds))
+        rows = np.resize(probes, (count, probes.shape[1]))
         if self.plain.seconds < STACKABLE:
-            known = self._timed(probes)  # a quick point is timed once it is warm
+            self._timed(rows)  # a quick point is timed once it is warm
         allowance = SHARE * self.plain.seconds * planned
         for make, count in self._candidates():
-            if self.asked == "auto" and allowance < max(count, len(probes)) * self.plain.seconds:
+            if self.asked == "auto" and allowance < max(count, len(rows)) * self.plain.seconds:
                 continue
             started = self._clock()
-            way = self._tried(make, probes, known)
+            way = self._tried(make, rows, known)
             allowance -= self._clock() - started
             if way is None:
                 continue
@@ -91,11 +105,11 @@ class Points:
             self.deviation = 0.0
         return known
 
-    def _timed(self, probes: np.ndarray) -> list[float]:
+    def _timed(self, rows: np.ndarray) -> list[float]:
         """The reference's losses; its time is kept."""
         started = self._clock()
-        known = self._by(self.plain, probes)
-        self.plain.seconds = (self._clock() - started) / len(probes)
+        known = self._by(self.plain, rows)
+        self.plain.seconds = (self._clock() - started) / len(rows)
         return known
 
     def audit(self, coordinates: np.ndarray, losses: Sequence[float]) -> bool:
@@ -131,11 +145,11 @@ class Points:
             return [*chunked[:1], whole, *chunked[1:]]
         return [whole, *stacked, *chunked]
 
-    def _tried(self, make: Callable[[], Way], probes: np.ndarray, known: list[float]) -> Way | None:
+    def _tried(self, make: Callable[[], Way], rows: np.ndarray, known: list[float]) -> Way | None:
         """The way with its time, or None where it fails or gives other numbers."""
         try:
             way = make()
-            rows = np.resize(probes, (max(way.stack, len(probes)), probes.shape[1]))
+            rows = np.resize(rows, (max(way.stack, len(rows)), rows.shape[1]))
             if way.stack > 1 or self.plain.seconds < QUICK:
                 way.evaluate(rows)  # the first call prepares kernels
             started = self._clock()
@@ -165,10 +179,12 @@ class Points:
         return [self._by(self.plain, row[None])[0] for row in coordinates]
 
     def _each(self, loss: Callable[[torch.Tensor, list[float]], torch.Tensor]) -> Evaluate:
+        row = torch.empty_like(self.centre)
+
         def evaluate(coordinates: np.ndarray) -> list[float]:
-            rows = zip(self.at(coordinates), coordinates.tolist(), strict=True)
+            places = coordinates.tolist()
             with torch.no_grad():
-                return torch.stack([loss(vector, row) for vector, row in rows]).tolist()
+                return torch.stack([loss(self._put(row, p), p) for p in places]).tolist()
 
         return evaluate
 
@@ -183,13 +199,9 @@ class Points:
     def _stacked(self, coordinates: np.ndarray) -> list[float]:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what is slow when it is stacked
-            return torch.vmap(self._one, randomness="same")(self.at(coordinates)).tolist()
+            return torch.vmap(self.ground.loss, randomness="same")(self.at(coordinates)).tolist()
 
-    def _one(self, vector: torch.Tensor) -> torch.Tensor:
-        ground, total = self.ground, torch.zeros((), dtype=torch.float64, device=vector.device)
-        seed_passes(ground.seed)
-        given = ground._tensors(vector)
-        for part in ground.parts:
-            value = check_value(functional_call(ground.caller, given, (part.batch,)))
-            total = total + part.weight * value.reshape(()).double()
-        return total
+
+def _fitting(seconds: float, each: float) -> int:
+    """How many points fit into some time; 64 at most, so that memory stays small."""
+    return int(min(max(seconds / each, 1), 64)) if each > 0 else 64
