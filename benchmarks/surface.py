@@ -1,7 +1,7 @@
 """Points of a surface: what they cost here, in a plain loop, and with loss-landscapes.
 
     python tools/get_peers.py
-    python benchmarks/surface.py [--nets mlp,wide,transformer,resnet] [--points 25] [--rounds 5]
+    python benchmarks/surface.py [--nets small,mlp,wide,transformer,resnet] [--points 25] [--rounds 5]
         [--threads 1] [--device cpu] [--json FILE] [--data FOLDER]
 
 The plain loop is what a user writes: a copy of the model in evaluation mode, its parameters set to
@@ -74,6 +74,12 @@ def _trained(model: nn.Module, batch: Any, steps: int) -> Net:
     return model.eval(), batch
 
 
+def small(data: Path) -> Net:
+    """The MLP on 64 samples, where calls take the time and not sums."""
+    model, (x, y) = _of_curvature("mlp")(data)
+    return model, (x[:64], y[:64])
+
+
 def _of_curvature(name: str) -> Callable[[Path], Net]:
     def make(data: Path) -> Net:
         problem = nets.problem(name, data)
@@ -83,6 +89,7 @@ def _of_curvature(name: str) -> Callable[[Path], Net]:
 
 
 NETS: dict[str, tuple[Callable[[Path], Net], int]] = {  # and points in a row
+    "small": (small, 64),
     "mlp": (_of_curvature("mlp"), 64),
     "wide": (wide, 16),
     "transformer": (_of_curvature("transformer"), 6),

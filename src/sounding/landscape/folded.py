@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from sounding.curvature.pieces import Piece
 from sounding.curvature.setting import samples, sliced
-from sounding.landscape.ground import Ground, check_value, seed_passes, weighted
+from sounding.landscape.ground import Call, Ground, check_value, seed_passes, weighted
 from sounding.landscape.prelude import combine, first_layers
 
 CONVOLUTIONS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
@@ -45,6 +46,7 @@ class Folded:
         self.format = torch.channels_last if flat else torch.contiguous_format
         if flat:
             self.traced.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.caller = Call(self.traced, ground.objective)
         self.targets = [_found(self.model, name).detach() for name in ground.names]
         self.parts = [p for part in ground.parts for p in _chunks(part, chunk)]
         self.parts = [Piece(_laid_out(p.batch, flat), p.weight) for p in self.parts]
@@ -61,10 +63,27 @@ class Folded:
             seed_passes(self.ground.seed)
         return weighted(self.parts, map(self._value, range(len(self.parts))))
 
-    def _value(self, part: int) -> torch.Tensor:
+    def losses(self, vectors: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+        """(P, n), (P, d) -> (P,) the same for many points as one program; without folded norms."""
+        return torch.vmap(self._one, randomness="same")(vectors, coordinates)
+
+    def _one(self, vector: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+        for one in self.combined:
+            one.coordinates = coordinates
+        there = {f"model.{name}" for name, _ in self.traced.named_parameters()}
+        given = {k: v for k, v in self.ground.tensors(vector).items() if k in there}
+        seed_passes(self.ground.seed)
+        count = range(len(self.parts))
+        return weighted(self.parts, (self._value(part, given) for part in count))
+
+    def _value(self, part: int, given: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """The loss of one part, by the weights in the copy, or by given ones."""
         for one in self.combined:
             one.part = part
-        return check_value(self.ground.objective(self.traced, self.parts[part].batch))
+        batch = self.parts[part].batch
+        if given is None:
+            return check_value(self.ground.objective(self.traced, batch))
+        return check_value(functional_call(self.caller, given, (batch,)))
 
     def _write(self, vector: torch.Tensor) -> None:
         for target, value in zip(self.targets, self.ground.layout.split(vector), strict=True):

@@ -74,7 +74,7 @@ class Ground:
         self.notes: list[str] = []
         self.parts = self._read(batches, reduction)
         self.draws = False  # whether passes draw random numbers, as far as `first` knows
-        self.caller = _Call(self.model, self.objective)
+        self.caller = Call(self.model, self.objective)
         self.centre = self.vector([p.detach() for p in subject.parameters])
 
     def _read(self, batches: Any, reduction: str) -> list[Piece]:
@@ -122,7 +122,7 @@ class Ground:
 
     def loss(self, vector: torch.Tensor) -> torch.Tensor:
         """() the loss at `vector`, one double on its device; call it inside :meth:`prepared`."""
-        given = self._tensors(vector)
+        given = self.tensors(vector)
         if self.batch_norm == "recalibrated":
             self._recalibrate(given)
         seed_passes(self.seed)
@@ -143,7 +143,7 @@ class Ground:
 
     def each(self, vector: torch.Tensor, parts: list[Piece]) -> list[torch.Tensor]:
         """The losses of some batches at `vector`, unweighted, with their graph."""
-        given = self._tensors(vector)
+        given = self.tensors(vector)
         if self.batch_norm == "recalibrated" and not any(m.training for m in self.norms()):
             self._recalibrate(given)
         seed_passes(self.seed)
@@ -175,7 +175,7 @@ class Ground:
         into memory.
         """
         leaves = [p.detach().clone().requires_grad_() for p in self.names.values()]
-        given = self._tensors(self.centre)
+        given = self.tensors(self.centre)
         given |= {f"model.{n}": leaf for n, leaf in zip(self.names, leaves, strict=True)}
         try:
             seed_passes(self.seed)
@@ -206,7 +206,7 @@ class Ground:
     def _value(self, given: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         return check_value(functional_call(self.caller, given, (batch,)))
 
-    def _tensors(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+    def tensors(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
         """What stands in the model's place: parameters, and copies of buffers a pass may write."""
         parts = self.layout.split(vector)
         given = {
@@ -234,7 +234,7 @@ class Ground:
             module.training = False
 
 
-class _Call(nn.Module):
+class Call(nn.Module):
     """The objective as a module, so that `functional_call` finds the model's parameters in it."""
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
@@ -243,6 +243,7 @@ class _Call(nn.Module):
         self.objective = objective
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch."""
         return self.objective(self.model, batch)
 
 

@@ -8,6 +8,7 @@ drawn at the end.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
@@ -194,12 +195,22 @@ class Points:
         return Way(said, self._each(copied.loss))
 
     def _stack(self, count: int) -> Way:
-        return Way(f"{count} points stacked", self._stacked, count)
+        """Several points as one program: of the folded copy, where that saves a layer."""
+        losses = self._losses
+        with contextlib.suppress(Exception):  # of foreign modules that cannot be copied
+            copied = Folded(self.ground, self.centre, self.directions, None)
+            losses = copied.losses if copied.combined and not copied.pairs else losses
 
-    def _stacked(self, coordinates: np.ndarray) -> list[float]:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what is slow when it is stacked
-            return torch.vmap(self.ground.loss, randomness="same")(self.at(coordinates)).tolist()
+        def evaluate(coordinates: np.ndarray) -> list[float]:
+            places = torch.as_tensor(coordinates).to(self.centre)
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns of what is slow when it is stacked
+                return losses(self.at(coordinates), places).tolist()
+
+        return Way(f"{count} points stacked", evaluate, count)
+
+    def _losses(self, vectors: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return torch.vmap(self.ground.loss, randomness="same")(vectors)
 
 
 def _fitting(seconds: float, each: float) -> int:

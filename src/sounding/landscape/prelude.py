@@ -30,11 +30,13 @@ class Combined(nn.Module):
         super().__init__()
         self.outputs: list[list[torch.Tensor]] = []  # of each part: at the centre, each direction
         self.part = 0
-        self.coordinates: Sequence[float] = ()
+        self.coordinates: Sequence[float] | torch.Tensor = ()
 
     def forward(self, _: torch.Tensor) -> torch.Tensor:
         """The layer's output for the present part, at the present coordinates."""
         total, *rest = self.outputs[self.part]
+        if isinstance(self.coordinates, torch.Tensor):  # of many points, by vmap
+            return total + torch.tensordot(self.coordinates, torch.stack(rest), 1)
         for c, output in zip(self.coordinates, rest, strict=True):
             total = torch.add(total, output, alpha=c)
         return total
