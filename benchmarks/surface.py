@@ -1,8 +1,8 @@
 """Points of a surface: what they cost here, in a plain loop, and with loss-landscapes.
 
     python tools/get_peers.py
-    python benchmarks/surface.py [--nets small,mlp,wide,transformer,resnet] [--points 25] [--rounds 5]
-        [--threads 1] [--device cpu] [--json FILE] [--data FOLDER]
+    python benchmarks/surface.py [--nets small,mlp,wide,transformer,resnet] [--points 25]
+        [--rounds 5] [--threads 1] [--device cpu] [--json FILE] [--data FOLDER]
 
 The plain loop is what a user writes: a copy of the model in evaluation mode, its parameters set to
 the point, one forward pass over the batch without gradients. loss-landscapes 3.0.6 is called as its

@@ -81,8 +81,9 @@ class Ground:
         """The batches, kept; a loader that shuffles is said to."""
         with given_back(self.model):
             parts = pieces(batches, micro_batch=None, reduction=reduction)
-            again = pieces(batches, micro_batch=None, reduction=reduction)[0]
-        if not _same(parts[0].batch, again.batch):
+            fixed = isinstance(batches, list | tuple)
+            again = parts[0].batch if fixed else next(iter(batches))
+        if not _same(parts[0].batch, again):
             self.notes.append(
                 "the loader gives other batches each time it is read (it shuffles or augments); "
                 "every point was measured on those of one reading"
