@@ -91,7 +91,7 @@ function startRelief(box) {
       const middle = place(0, side);
       const rightwards = middle[0] > width / 2;
       for (const [u, v] of [[-1, axis[0]], [1, axis[axis.length - 1]]]) {
-        const [x, y] = place(0.94 * u, side * 1.1);
+        const [x, y] = place(0.86 * u, side * 1.1);
         pen.textAlign = "center";
         pen.fillText(short(v), x, y + 9);
       }
