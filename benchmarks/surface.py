@@ -24,9 +24,10 @@ milliseconds a point:
     transformer    421184    32.6      32.9       0.97       0.98    9e-08  one call a point
     resnet         272378    1860       695       2.66       2.76    8e-08  a folded copy, 64 samples
 
-The resnet gains by folded norms, channels-last layout and a working set that stays in the cache; the
-wide net by its first layer, which is computed once for the plane. The other nets are as fast as a
-plain loop, less what choosing and checking a way costs: their time is sums that every point needs.
+The resnet gains by folded norms, channels-last layout and a working set that stays in the cache;
+the wide net by its first layer, which is computed once for the plane. The others gain nothing: the
+transformer's time is sums that every point needs, and on the small nets what is spent on choosing
+and checking a way, and on calls without writing into the model, eats up what the ways save.
 """
 
 from __future__ import annotations
