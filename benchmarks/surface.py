@@ -22,7 +22,7 @@ milliseconds a point:
     mlp              8970    0.63     0.665       0.96       0.92    2e-07  a folded copy
     wide           669706    12.1      6.61       1.81       1.54    1e-07  a folded copy
     transformer    421184    32.6      32.9       0.97       0.98    9e-08  one call a point
-    resnet         272378    1860       695       2.66       2.76    8e-08  a folded copy, 64 samples
+    resnet         272378    1860       695       2.66       2.76    8e-08  folded, 64 samples
 
 The resnet gains by folded norms, channels-last layout and a working set that stays in the cache;
 the wide net by its first layer, which is computed once for the plane. The others gain nothing: the
