@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
     from sounding.exam import Checkup
+    from sounding.landscape.paths import Path, path
+    from sounding.landscape.surface import Surface, surface
     from sounding.load import load
     from sounding.log import log
     from sounding.objective import Objective
@@ -70,6 +72,8 @@ _HOMES = {
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
     "sounding.exam": ("Checkup",),
+    "sounding.landscape.paths": ("Path", "path"),
+    "sounding.landscape.surface": ("Surface", "surface"),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
@@ -100,6 +104,7 @@ __all__ = [
     "NotApplicable",
     "Objective",
     "Operator",
+    "Path",
     "Profile",
     "Proof",
     "RateRange",
@@ -114,6 +119,7 @@ __all__ = [
     "SharpnessSeries",
     "Spectrum",
     "Study",
+    "Surface",
     "Trial",
     "Verdict",
     "by_layer",
@@ -136,6 +142,7 @@ __all__ = [
     "log",
     "log_determinant",
     "negative_curvature",
+    "path",
     "prove",
     "rate_range",
     "repair",
@@ -143,6 +150,7 @@ __all__ = [
     "sharpness",
     "spectrum",
     "study",
+    "surface",
     "trace",
 ]
 

@@ -262,6 +262,52 @@ def compare(
 
 
 @main.command()
+@click.option("--at", metavar="CHECKPOINT", help="safetensors, or torch.save of a state dict.")
+@click.option(
+    "--along",
+    default="filter",
+    show_default=True,
+    help="filter, layer, random, eigen, gradient, path, trajectory.",
+)
+@click.option(
+    "--to", multiple=True, metavar="CHECKPOINT", help="Other end; or all of a trajectory."
+)
+@click.option("--kind", default="line", show_default=True, help="Of a path: line, bezier, chain.")
+@click.option("--match", is_flag=True, help="Permute the other end's hidden units first.")
+@click.option("--dims", type=click.IntRange(1, 2), default=2, show_default=True)
+@click.option("--points", default=25, show_default=True, help="Along each axis, or of the path.")
+@click.option("--span", type=float, help="How far to go either way, in the axes' units.")
+@click.option(
+    "--refine", default=0, show_default=True, help="Further grid lines where it is steep."
+)
+@click.option("--batch-norm", help="running, batch or recalibrated statistics.")
+@click.option(
+    "--samples", default=2048, show_default=True, help="Samples of the case's that count."
+)
+@click.option("--seed", default=0, show_default=True, help="Of random directions.")
+@click.option("--resume", metavar="FILE", help="Go on with an interrupted surface's --json file.")
+@click.option("--html", metavar="FILE", help="Write the pictures as one HTML page.")
+@click.option("--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout).")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.argument("case_file", metavar="CASE.py")
+def landscape(
+    html: str | None, json_: str | None, force: bool, resume: str | None, samples: int, **given: Any
+) -> None:
+    """Show the loss around a checkpoint, or on a path to another one.
+
+    Example: sounding landscape case.py --at model.safetensors --html landscape.html
+    """
+    _check_outputs(html, json_, force or (resume is not None and resume == json_))
+    from sounding.load import load
+    from sounding.script.landscape import landscape_target
+
+    earlier = load(resume) if resume else None
+    with _progress() as progress:
+        result = landscape_target(**given, limit=samples, resume=earlier, progress=progress)
+    _finish(result, html, json_, force or (resume is not None and resume == json_), code=0)
+
+
+@main.command()
 @click.argument("code")
 def explain(code: str) -> None:
     """Print the page of a rule: what it measures, when it is wrong, what to do.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path as FilePath
 
 from sounding.compare import Comparison
 from sounding.confusion import Confusion, Visit
@@ -15,6 +15,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.paths import Path
+from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.rate_range import RateRange
@@ -32,6 +34,7 @@ KINDS: tuple[type[Result], ...] = (
     Density,
     Eigenpairs,
     Estimate,
+    Path,
     Profile,
     Proof,
     RateRange,
@@ -43,6 +46,7 @@ KINDS: tuple[type[Result], ...] = (
     SharpnessSeries,
     Spectrum,
     Study,
+    Surface,
     Trial,
     Verdict,
     Visit,
@@ -57,7 +61,7 @@ def load(path: str | os.PathLike[str]) -> Result:
         ValueError: If the file is truncated, of another program, or of a later version.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(FilePath(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no whole JSON file: truncated, or not saved here") from error
     if not isinstance(document, dict) or "sounding" not in document:

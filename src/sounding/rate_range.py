@@ -22,7 +22,7 @@ class RateRange(Result):
     loss: np.ndarray  # (S,) before it
     smoothed: np.ndarray  # (S,) medians over a window of a twentieth of the steps
     falls_from: float  # the rate from which on the loss had fallen by a tenth of its whole fall
-    turns_at: float  # the rate at which it was lowest; nan: it never fell
+    turns_at: float  # the rate at which it had risen by a tenth again; nan: it never fell
     seed: int
 
     def __str__(self) -> str:
@@ -98,11 +98,12 @@ def _smoothed(loss: np.ndarray, window: int) -> np.ndarray:
 
 
 def _turns(lr: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
-    """Where the smoothed loss has fallen by a tenth of its fall, and where it is lowest."""
+    """Where the smoothed loss has fallen by a tenth of its fall, and where it has risen by one."""
     best = int(np.argmin(smoothed))
     noise = np.ptp(smoothed[: max(3, len(smoothed) // 10)])  # at rates that move nothing
     fall = smoothed[0] - smoothed[best]
     if not fall > 2 * noise:
         return np.nan, np.nan
     begin = int(np.argmax(smoothed < smoothed[0] - max(fall / 10, noise)))
-    return float(lr[begin]), float(lr[best])
+    risen = np.flatnonzero(smoothed[best:] > smoothed[best] + fall / 10)
+    return float(lr[begin]), float(lr[best + risen[0]]) if risen.size else float(lr[-1])

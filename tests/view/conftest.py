@@ -17,6 +17,7 @@ def _load(name):
 
 EXAMPLES = _load("examples")
 EXAMPLES.curvature = _load("curvature_examples")
+EXAMPLES.landscape = _load("landscape_examples")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.paths import Path
+from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
@@ -31,6 +33,7 @@ from sounding.view.figures_curvature import (
     draw_sharpness,
     draw_spectrum,
 )
+from sounding.view.figures_landscape import draw_path, draw_surface
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars
@@ -221,6 +224,16 @@ def _(result: Sharpness, ax: Any = None) -> Any:
 @plot.register
 def _(result: SharpnessSeries, ax: Any = None) -> Any:
     return draw_sharpness(result, wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: Surface, ax: Any = None) -> Any:
+    return draw_surface(result, wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: Path, ax: Any = None) -> Any:
+    return draw_path(result, wording.headline(result), _axis(ax))
 
 
 def _bars(profile: Profile, ax: Any) -> Any:

@@ -23,6 +23,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.paths import Path as LossPath
+from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code
@@ -31,12 +33,15 @@ from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import (
+    atlas,
     numbers,
     tables,
     tables_curvature,
+    tables_landscape,
     wording,
     wording_compare,
     wording_curvature,
+    wording_landscape,
     wording_sharpness,
 )
 from sounding.view.depth import depth, finding
@@ -45,9 +50,11 @@ from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_arms import losses_svg, paired_svg
 from sounding.view.svg_depth import depth_svg
 from sounding.view.svg_parts import attribution_svg
+from sounding.view.svg_path import path_svg
 from sounding.view.svg_profile import profile_svg, series_svg
 from sounding.view.svg_sharpness import sharpness_svg
 from sounding.view.svg_spectrum import spectrum_svg
+from sounding.view.svg_surface import surface_svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -83,9 +90,13 @@ def page(results: Result | Iterable[Result], *, title: str | None = None) -> str
     ]
     style = _asset("page.css") + _asset("result.css")
     script = _asset("page.js")
+    if any('class="relief"' in body for _, _, body in sections):
+        script += _asset("surface.js")
+    several = atlas.title(every) or f"{len(every)} results"
     return _render(
         "page.html",
-        title=title or (sections[0][1] if level == 1 else f"{len(every)} results"),
+        title=title or (sections[0][1] if level == 1 else several),
+        tiles=atlas.tiles(every),
         named=title is not None,
         sections=sections,
         style=style,
@@ -196,6 +207,17 @@ def _(result: SharpnessSeries, key: str, level: int, *, interactive: bool) -> Ma
     return _body("sharpness.html", result, key, level, interactive=interactive)
 
 
+@_section.register
+def _(result: Surface, key: str, level: int, *, interactive: bool) -> Markup:
+    svg = surface_svg(result, key)
+    return _body("surface.html", result, key, level, interactive=interactive, svg=svg)
+
+
+@_section.register
+def _(result: LossPath, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body("path.html", result, key, level, interactive=interactive)
+
+
 def _body(template: str, result: Result, key: str, level: int, **more: Any) -> Markup:
     return Markup(_render(template, result=result, key=key, level=level, **more))
 
@@ -227,11 +249,15 @@ def _templates() -> Any:
         depth_finding=finding,
         excerpt=excerpt,
         figure_data=_figure_data,
+        landscape=wording_landscape,
+        landscape_tables=tables_landscape,
         losses_svg=losses_svg,
         numbers=numbers,
         paired_svg=paired_svg,
         paste=code,
+        path_svg=path_svg,
         profile_svg=profile_svg,
+        relief_data=tables_landscape.relief_data,
         series_svg=series_svg,
         sharpness=wording_sharpness,
         sharpness_svg=sharpness_svg,

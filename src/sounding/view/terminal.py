@@ -29,6 +29,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.paths import Path
+from sounding.landscape.surface import Surface
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code
@@ -50,6 +52,7 @@ from sounding.view.terminal_curvature import (
     show_sharpness,
     show_spectrum,
 )
+from sounding.view.terminal_landscape import show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
@@ -218,6 +221,16 @@ def _(result: Sharpness, console: Console) -> None:
 @_show.register
 def _(result: SharpnessSeries, console: Console) -> None:
     show_sharpness(console, result, wording.headline(result))
+
+
+@_show.register
+def _(result: Surface, console: Console) -> None:
+    show_surface(console, result, wording.headline(result))
+
+
+@_show.register
+def _(result: Path, console: Console) -> None:
+    show_path(console, result, wording.headline(result))
 
 
 def _findings(console: Console, checkup: Checkup) -> None:

@@ -19,13 +19,15 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.paths import Path
+from sounding.landscape.surface import Surface
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
-from sounding.view import wording_curvature, wording_sharpness
+from sounding.view import wording_curvature, wording_landscape, wording_sharpness
 from sounding.view.numbers import count, number, percent, together
 
 DECADES = "decades of "  # a unit that begins so: effect and outcomes are decimal logarithms
@@ -247,6 +249,16 @@ def _(result: Repair) -> str:
         first, last = proofs[0].verdict, proofs[-1].verdict
     before, after = together([means(first)[0], means(last)[1]])
     return f"Repaired: {quantity(last)} {before} → {after}"
+
+
+@headline.register
+def _(result: Surface) -> str:
+    return wording_landscape.surface_headline(result)
+
+
+@headline.register
+def _(result: Path) -> str:
+    return wording_landscape.path_headline(result)
 
 
 @headline.register

@@ -1,0 +1,1 @@
+"""Loss landscapes: stationary points and escape from them, surfaces, paths between solutions."""
