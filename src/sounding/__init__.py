@@ -12,7 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sounding import data
+    from sounding import data, optim
     from sounding.checkup import Checkup, checkup
     from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
+    from sounding.landscape.stationary import stationary
+    from sounding.landscape.stationary_point import StationaryPoint
     from sounding.load import load
     from sounding.log import log
     from sounding.objective import Objective
@@ -67,6 +69,8 @@ _HOMES = {
     "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
+    "sounding.landscape.stationary": ("stationary",),
+    "sounding.landscape.stationary_point": ("StationaryPoint",),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
@@ -108,6 +112,7 @@ __all__ = [
     "SharpnessMonitor",
     "SharpnessSeries",
     "Spectrum",
+    "StationaryPoint",
     "Study",
     "Trial",
     "Verdict",
@@ -131,11 +136,13 @@ __all__ = [
     "log",
     "log_determinant",
     "negative_curvature",
+    "optim",
     "prove",
     "repair",
     "report",
     "sharpness",
     "spectrum",
+    "stationary",
     "study",
     "trace",
 ]
@@ -155,8 +162,8 @@ class _Package(types.ModuleType):
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return importlib.import_module("sounding.data")
+    if name in ("data", "optim"):
+        return importlib.import_module(f"sounding.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sounding' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,1 @@
+"""The loss landscape: where the stationary points are, what they are, and the way out of them."""

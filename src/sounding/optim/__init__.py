@@ -1,0 +1,1 @@
+"""Optimisers that leave saddle points, for an ordinary training loop."""
