@@ -15,6 +15,7 @@ from sounding.landscape.stationary_kind import (
     ends,
     kind_of,
     lipschitz,
+    on_kinks,
     typical_curvature,
 )
 from sounding.landscape.stationary_point import StationaryPoint, named
@@ -94,11 +95,14 @@ def stationary(
             kind = kind_of(terrain, found, seen, rho, curvature)
         else:
             kind = _no_kind(found)
+        kinks = terrain.kinks(found.x)
+        if kinks[0]:
+            kind = on_kinks(terrain, found, seen, kind, *kinks)
         noise = gradient_noise(terrain, found.x)
     bound = max(tol * max(abs(seen.smallest), abs(seen.largest)) * found.scale,
                 ROUNDING * found.rounding)  # fmt: skip
     tolerated = tol * curvature * found.scale
-    return _result(terrain, start, found, seen, kind, rho, noise, bound, tolerated, eps, begun)
+    return _result(terrain, start, found, seen, kind, rho, noise, bound, tolerated, eps, kinks, begun)
 
 
 def gradient_noise(terrain: Terrain, x: torch.Tensor) -> float:
@@ -129,7 +133,7 @@ def _no_kind(found: Found) -> Kind:
 
 def _result(
     terrain: Terrain, start: torch.Tensor, found: Found, seen: Ends, kind: Kind, rho: float,
-    noise: float, bound: float, tolerated: float, eps: float | None, begun: float,
+    noise: float, bound: float, tolerated: float, eps: float | None, kinks: tuple[int, int], begun: float,
 ) -> StationaryPoint:  # fmt: skip
     norm = float(found.gradient.norm())
     eps = max(bound, tolerated) if eps is None else eps
@@ -158,13 +162,14 @@ def _result(
         distance=kind.distance,
         order=math.nan if way is None else way.order,
         fall=0.0 if way is None else way.fall,
-        kinks=0,
-        rectified=0,
+        kinks=kinks[0],
+        rectified=kinks[1],
         moved=float((found.x - start).norm()),
         steps=found.steps,
         gradients=terrain.gradients,
         products=terrain.products,
         seconds=time.perf_counter() - begun,
+        notes=_notes(found, kinks),
         model=type(terrain.subject.model).__name__,
         parameters=named(terrain.subject.names, terrain.subject.layout.split(found.x)),
         directions=seen.vectors.double().cpu().numpy(),
@@ -177,3 +182,13 @@ def _second_order(seen: Ends, norm: float, rho: float, eps: float) -> bool | Non
     if norm > eps or seen.smallest + seen.smallest_error < least:
         return False
     return True if seen.values is not None or seen.smallest_bound >= least else None
+
+
+def _notes(found: Found, kinks: tuple[int, int]) -> tuple[str, ...]:
+    if not kinks[1]:
+        return ()
+    return (
+        f"of {kinks[1]:,} rectified pre-activations {kinks[0]:,} are on a kink: the Hessian is that "
+        "of the smooth piece around this point, as far as no pre-activation changes its sign, and "
+        "says nothing of what lies behind",
+    )

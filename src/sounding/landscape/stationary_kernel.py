@@ -24,10 +24,10 @@ import torch
 
 from sounding.optim.terrain import Terrain
 
-RADII = (0.1, 0.01, 1e-3)  # of the scale: where the loss is looked at
-PAIRS = 8  # candidates, each with its opposite
-MOVES = 10  # of each candidate on its sphere
-RELAXED = 3  # Newton steps in the rest
+RADII = (0.1, 0.005)  # of the scale: where the loss is looked at
+PAIRS = 6  # candidates, each with its opposite
+MOVES = 6  # of each candidate on its sphere
+RELAXED, SETTLED = 2, 4  # Newton steps in the rest: while candidates move, and at the end
 ANGLE = 0.5  # first move on the sphere, radians
 SHRINK, RUNGS = 2.0, 4  # the lengths r, r/2, r/4, r/8 at which a way down has to go on
 ORDER = 2.5  # orders below this are slopes and curvatures, which other tests judge
@@ -55,10 +55,12 @@ class Kernel:
         self.terrain, self.x, self.loss = terrain, x, loss
         self.flat, self.rest, self.curvatures = flat, rest, curvatures
 
-    def at(self, directions: torch.Tensor, radius: float) -> tuple[torch.Tensor, ...]:
+    def at(
+        self, directions: torch.Tensor, radius: float, *, relaxed: int = RELAXED
+    ) -> tuple[torch.Tensor, ...]:
         """(m,) phi - f(x), (m, k) its gradient in K, (m, n) the points, of (m, k) directions."""
         points = self.x + radius * directions @ self.flat
-        for _ in range(RELAXED if len(self.rest) else 0):
+        for _ in range(relaxed if len(self.rest) else 0):
             _, gradients = self.terrain.slopes(points)
             points = points - (gradients @ self.rest.T / self.curvatures) @ self.rest
         losses, gradients = self.terrain.slopes(points)
@@ -132,7 +134,7 @@ def _followed(
     radii = [radius / SHRINK**i for i in range(RUNGS)]
     falls, inwards, end = [], [], None
     for r in radii:
-        heights, slopes, points = kernel.at(direction[None], r)
+        heights, slopes, points = kernel.at(direction[None], r, relaxed=SETTLED)
         falls.append(-float(heights[0]))
         inwards.append(-float((slopes[0] * direction).sum()))
         end = points[0] if end is None else end

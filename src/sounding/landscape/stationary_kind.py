@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from sounding.curvature.eigenpairs import extremes
-from sounding.curvature.operator import Operator
 from sounding.landscape.stationary_kernel import Kernel, Way, way_down
 from sounding.landscape.stationary_search import CURVED, ROUNDING, Found
 from sounding.optim.terrain import Terrain
 
 FLAT = 0.375  # eps^FLAT of the typical curvature counts as zero: 1.4e-6 in double precision
 LEFT = 1e-4  # of the scale: a longer way along flat directions says that the point is elsewhere
+SLOPING = 3  # times what rounding of the parameters changes a gradient by
+SHORT_WAYS = (1e-2, 3e-3)  # of the scale
 MARGIN = 10  # times the rounding of an eigenvalue
 
 
@@ -62,7 +63,8 @@ def ends(terrain: Terrain, found: Found, *, dense: bool, miss: float, most: int,
         )  # fmt: skip
     operator = terrain.operator(found.x)
     largest, smallest = extremes(operator, miss=miss, most=most, seed=seed)
-    assert smallest.vectors is not None and largest.vectors is not None
+    assert smallest.vectors is not None
+    assert largest.vectors is not None
     return Ends(
         float(smallest.values[0]), float(smallest.residuals[0]), smallest.bound,
         float(largest.values[0]), float(largest.residuals[0]), largest.bound, miss,
@@ -85,12 +87,17 @@ def typical_curvature(terrain: Terrain, found: Found, seen: Ends) -> float:
 
 
 def lipschitz(terrain: Terrain, found: Found, seen: Ends, *, dense: bool) -> float:
-    """rho from below: how fast the Hessian changes, along a few directions, over a short way.
+    """A lower bound of rho: how fast the Hessian changes, along a few directions, over a short way.
 
     The change is measured whole where the matrix is, else by what it does to the end vectors.
     """
     h = max(terrain.eps**0.25, 1e-4) * found.scale
-    here = terrain.dense(found.x) if dense else terrain.operator(found.x).apply(seen.vectors)
+    if found.model is not None and dense:
+        vectors = found.model.vectors
+        values = torch.from_numpy(found.model.values).to(vectors.device, vectors.dtype)
+        here = vectors.T @ (values[:, None] * vectors)
+    else:
+        here = terrain.operator(found.x).apply(seen.vectors)
     most = 0.0
     for direction in (seen.vectors[0], terrain.random(1, seed=11)[0]):
         x = found.x + h * direction / direction.norm()
@@ -166,9 +173,11 @@ def _by_ends(seen: Ends, limit: float) -> Kind:
 
 def _left(found: Found, seen: Ends, flat: np.ndarray) -> float:
     """How far Newton's step leads along the flat directions in which there is a slope at all."""
-    assert seen.values is not None and found.model is not None
+    assert seen.values is not None
+    assert found.model is not None
     slope, value = np.abs(found.model.slope[flat]), np.abs(seen.values[flat])
-    sloping = (slope > ROUNDING * found.rounding) & (value > 0)
+    floor = max(ROUNDING * found.rounding, SLOPING * found.floor)
+    sloping = (slope > floor) & (value > seen.smallest_error)
     return float((slope[sloping] / value[sloping]).max(initial=0.0))
 
 
@@ -191,7 +200,8 @@ def _along_flat(
     terrain: Terrain, found: Found, seen: Ends, flat: np.ndarray, known: dict[str, Any]
 ) -> Kind:
     """Where no eigenvalue is below zero, but some are zero: higher orders decide."""
-    assert seen.values is not None and found.model is not None
+    assert seen.values is not None
+    assert found.model is not None
     vectors = found.model.vectors
     here = torch.from_numpy(flat).to(vectors.device)
     curvatures = torch.from_numpy(seen.values[~flat]).to(vectors.device, vectors.dtype)
@@ -208,3 +218,33 @@ def _along_flat(
         return Kind("undecided", said, 0, **known)
     rest = "in all that were tried the loss rises" if way.rises else "no way down was found"
     return Kind("degenerate", f"{words}; {rest}", 0, way=way, **known)
+
+
+def on_kinks(
+    terrain: Terrain, found: Found, seen: Ends, kind: Kind, kinks: int, rectified: int
+) -> Kind:
+    """What is left of a kind where some rectifiers are exactly at their kink.
+
+    There the loss is a different smooth function on each side, and derivatives are those of one: a
+    way down that the loss itself confirms remains one, all else is open.
+    """
+    if kind.kind in ("non-strict saddle", "undecided"):
+        return kind
+    if kind.kind == "strict saddle" and _falls(terrain, found, seen.vectors[0]):
+        return kind
+    said = (
+        f"{kinks:,} of {rectified:,} rectified pre-activations are zero, where the loss has a kink "
+        f"and derivatives are those of one side only (they say: {kind.kind}, {kind.reason})"
+    )
+    return dataclasses.replace(kind, kind="undecided", reason=said)
+
+
+def _falls(terrain: Terrain, found: Found, direction: torch.Tensor) -> bool:
+    """Whether the loss is lower a short and a shorter way along the direction, or against it."""
+    rounding = MARGIN * terrain.eps * abs(found.loss)
+    for sign in (1, -1):
+        ways = [sign * length * found.scale for length in SHORT_WAYS]
+        heights = [terrain.height(found.x + way * direction) for way in ways]
+        if all(height < found.loss - rounding for height in heights):
+            return True
+    return False

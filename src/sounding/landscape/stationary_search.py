@@ -42,6 +42,7 @@ class Found:
     model: Quadratic | None
     scale: float
     rounding: float  # of ||g||
+    floor: float  # by how much rounding of the parameters themselves changes it
     steps: int
     stationary: bool
     alone: bool  # stationary for the gradient's norm alone
@@ -127,7 +128,7 @@ class Search:
             self.model = self._model()
         return Found(
             self.x, self.loss, self.gradient, self.model, self.scale, self.rounding or 0.0,
-            self.steps, done, alone and not done,
+            self.floor, self.steps, done, alone and not done,
         )  # fmt: skip
 
     def is_zero(self) -> bool:
@@ -143,8 +144,14 @@ class Search:
         if norm == 0:
             return True
         model = self._model()
-        near = np.abs(model.slope) <= self.tol * self.scale * np.abs(model.values)
+        near = self.tol * self.scale * np.abs(model.values)
+        near = np.abs(model.slope) <= np.maximum(near, ROUNDING * self.floor)
         return bool(near.all()) or norm <= ROUNDING * self._rounding(norm)
+
+    @property
+    def floor(self) -> float:
+        """By how much rounding of the parameters themselves changes the gradient."""
+        return self.terrain.eps * self._model().curvature * self.scale
 
     def _rounding(self, norm: float) -> float:
         """Of ||g||; 0 where that is far above any rounding."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sounding.capture.kinks import Kinks
 from sounding.curvature.backward import Backward
 from sounding.curvature.hessian import hessian
 from sounding.curvature.operator import Operator
@@ -73,7 +74,7 @@ class Terrain:
 
     @property
     def size(self) -> int:
-        """n."""
+        """Parameters in all, n."""
         return self.subject.layout.size
 
     @property
@@ -170,6 +171,12 @@ class Terrain:
             losses += part.weight * heights.double().cpu()
         return losses, total
 
+    def kinks(self, x: torch.Tensor) -> tuple[int, int]:
+        """Pre-activations of rectifiers at x: on a kink, and in all."""
+        with Kinks() as seen:
+            self.height(x)
+        return seen.near, seen.total
+
     # -- Hessians -----------------------------------------------------------------------------
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
@@ -186,21 +193,24 @@ class Terrain:
             if self._trusted or self._agrees(x, matrix):
                 self._trusted = True
                 return matrix
+            if self.kinks(x)[0]:
+                return matrix  # no difference can agree; it is checked at the next point
         return self.operator(x).to_dense()
 
     def operator(self, x: torch.Tensor) -> Operator:
-        """The Hessian at x by its products; the first one is checked."""
+        """The Hessian at x by its products; the first one that is not on a kink is checked."""
+        checked = self._method is None and not self.kinks(x)[0]
         self._go(x)
         self._settle()
         made = hessian(
             self.subject.model,
             self.objective,
             [part.batch for part in self.parts],
-            check=self._method is None,
+            check=checked,
             method=self._method,
             seed=self.subject.seed,
         )
-        if self._method is None:
+        if checked:
             self._method = "difference" if "differences" in made.method else "kept"
             self._method = "forward" if "forward" in made.method else self._method
         self._operators.append(made)
