@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
+    from sounding.landscape.escape import Escape, escape
     from sounding.landscape.stationary import stationary
     from sounding.landscape.stationary_point import StationaryPoint
     from sounding.load import load
@@ -69,6 +70,7 @@ _HOMES = {
     "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
+    "sounding.landscape.escape": ("Escape", "escape"),
     "sounding.landscape.stationary": ("stationary",),
     "sounding.landscape.stationary_point": ("StationaryPoint",),
     "sounding.load": ("load",),
@@ -95,6 +97,7 @@ __all__ = [
     "Comparison",
     "Density",
     "Eigenpairs",
+    "Escape",
     "Estimate",
     "Finding",
     "NotApplicable",
@@ -124,6 +127,7 @@ __all__ = [
     "effective_dimension",
     "eigenpairs",
     "empirical_fisher",
+    "escape",
     "explain",
     "extremes",
     "fisher",

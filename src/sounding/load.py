@@ -15,6 +15,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.landscape.escape import Escape
 from sounding.landscape.stationary_point import StationaryPoint
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -31,6 +32,7 @@ KINDS: tuple[type[Result], ...] = (
     Confusion,
     Density,
     Eigenpairs,
+    Escape,
     Estimate,
     Profile,
     Proof,

@@ -1,6 +1,5 @@
 """Kinds of stationary points against answers known in closed form."""
 
-
 import numpy as np
 import pytest
 import torch

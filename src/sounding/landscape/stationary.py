@@ -24,6 +24,9 @@ from sounding.objective import Loss, Objective
 from sounding.optim.terrain import Terrain
 from sounding.train import Progress, silent
 
+POLISH = 20  # steps
+CLOSE = 0.01  # of the scale
+
 
 def stationary(
     model: nn.Module,
@@ -88,21 +91,89 @@ def stationary(
         start = terrain.here()
         walk = Search(terrain, start, tol=tol, dense=dense, most=most, progress=progress)
         found = walk.run() if search else walk.found()
-        seen = ends(terrain, found, dense=dense, miss=miss, most=products, seed=seed)
-        rho = lipschitz(terrain, found, seen, dense=dense)
-        curvature = typical_curvature(terrain, found, seen)
-        if found.stationary:
-            kind = kind_of(terrain, found, seen, rho, curvature)
-        else:
-            kind = _no_kind(found)
-        kinks = terrain.kinks(found.x)
-        if kinks[0]:
-            kind = on_kinks(terrain, found, seen, kind, *kinks)
-        noise = gradient_noise(terrain, found.x)
-    bound = max(tol * max(abs(seen.smallest), abs(seen.largest)) * found.scale,
-                ROUNDING * found.rounding)  # fmt: skip
-    tolerated = tol * curvature * found.scale
-    return _result(terrain, start, found, seen, kind, rho, noise, bound, tolerated, eps, kinks, begun)
+        return _judged(
+            terrain, found, tol=tol, eps=eps, dense=dense, miss=miss, products=products,
+            seed=seed, begun=begun,
+        )  # fmt: skip
+
+
+def certified(
+    terrain: Terrain, x: torch.Tensor, *, tol: float, eps: float
+) -> tuple[StationaryPoint, torch.Tensor]:
+    """The kind of a point where gradients up to `eps` count as zero, and (n,) the point.
+
+    It is polished first: the stationary point next to it takes its place, if that is nearer than
+    CLOSE of the scale and not higher. Call it inside ``terrain.open()``.
+    """
+    begun, dense = time.perf_counter(), terrain.size <= DENSE
+    walk = Search(
+        terrain, x, tol=terrain.eps**0.5, dense=dense, most=POLISH if dense else 3,
+        progress=silent, zero=eps,
+    )  # fmt: skip
+    found, loss = walk.run(leaps=0), walk.loss_at_start
+    higher = found.loss > loss + 16 * terrain.eps * abs(loss)
+    if higher or found.moved > CLOSE * found.scale:
+        found = Search(
+            terrain, x, tol=tol, dense=dense, most=0, progress=silent, zero=eps
+        ).found()  # fmt: skip
+    point = _judged(
+        terrain, found, tol=tol, eps=eps, dense=dense, miss=1e-3, products=400, seed=0,
+        begun=begun,
+    )  # fmt: skip
+    return point, found.x
+
+
+def _judged(
+    terrain: Terrain, found: Found, *, tol: float, eps: float | None, dense: bool, miss: float,
+    products: int, seed: int, begun: float,
+) -> StationaryPoint:  # fmt: skip
+    seen = ends(terrain, found, dense=dense, miss=miss, most=products, seed=seed)
+    rho = lipschitz(terrain, found, seen, dense=dense)
+    curvature = typical_curvature(terrain, found, seen)
+    kind = kind_of(terrain, found, seen, rho, curvature) if found.stationary else _no_kind(found)
+    kinks = terrain.kinks(found.x)
+    if kinks[0]:
+        kind = on_kinks(terrain, found, seen, kind, *kinks)
+    norm, way = float(found.gradient.norm()), kind.way
+    size = max(abs(seen.smallest), abs(seen.largest))
+    bound = max(tol * size * found.scale, ROUNDING * found.rounding, found.zero)
+    eps = max(bound, tol * curvature * found.scale) if eps is None else eps
+    return StationaryPoint(
+        kind=kind.kind,
+        reason=kind.reason,
+        loss=found.loss,
+        gradient_norm=norm,
+        gradient_bound=bound,
+        gradient_noise=gradient_noise(terrain, found.x),
+        smallest=seen.smallest,
+        smallest_error=seen.smallest_error,
+        smallest_bound=seen.smallest_bound,
+        largest=seen.largest,
+        largest_error=seen.largest_error,
+        miss=seen.miss,
+        index=kind.index,
+        flat=kind.flat,
+        exact=seen.values is not None,
+        flatness=kind.flatness,
+        scale=found.scale,
+        rho=rho,
+        eps=eps,
+        second_order=_second_order(seen, norm, rho, eps),
+        distance=kind.distance,
+        order=math.nan if way is None else way.order,
+        fall=0.0 if way is None else way.fall,
+        kinks=kinks[0],
+        rectified=kinks[1],
+        moved=found.moved,
+        steps=found.steps,
+        gradients=terrain.gradients,
+        products=terrain.products,
+        seconds=time.perf_counter() - begun,
+        notes=_notes(found, kinks),
+        model=type(terrain.subject.model).__name__,
+        parameters=named(terrain.subject.names, terrain.subject.layout.split(found.x)),
+        directions=seen.vectors.double().cpu().numpy(),
+    )
 
 
 def gradient_noise(terrain: Terrain, x: torch.Tensor) -> float:
@@ -129,51 +200,6 @@ def _no_kind(found: Found) -> Kind:
     else:
         said = f"the gradient is {norm:.3g}"
     return Kind("not stationary", said, 0, -1, math.nan)
-
-
-def _result(
-    terrain: Terrain, start: torch.Tensor, found: Found, seen: Ends, kind: Kind, rho: float,
-    noise: float, bound: float, tolerated: float, eps: float | None, kinks: tuple[int, int], begun: float,
-) -> StationaryPoint:  # fmt: skip
-    norm = float(found.gradient.norm())
-    eps = max(bound, tolerated) if eps is None else eps
-    way = kind.way
-    return StationaryPoint(
-        kind=kind.kind,
-        reason=kind.reason,
-        loss=found.loss,
-        gradient_norm=norm,
-        gradient_bound=bound,
-        gradient_noise=noise,
-        smallest=seen.smallest,
-        smallest_error=seen.smallest_error,
-        smallest_bound=seen.smallest_bound,
-        largest=seen.largest,
-        largest_error=seen.largest_error,
-        miss=seen.miss,
-        index=kind.index,
-        flat=kind.flat,
-        exact=seen.values is not None,
-        flatness=kind.flatness,
-        scale=found.scale,
-        rho=rho,
-        eps=eps,
-        second_order=_second_order(seen, norm, rho, eps),
-        distance=kind.distance,
-        order=math.nan if way is None else way.order,
-        fall=0.0 if way is None else way.fall,
-        kinks=kinks[0],
-        rectified=kinks[1],
-        moved=float((found.x - start).norm()),
-        steps=found.steps,
-        gradients=terrain.gradients,
-        products=terrain.products,
-        seconds=time.perf_counter() - begun,
-        notes=_notes(found, kinks),
-        model=type(terrain.subject.model).__name__,
-        parameters=named(terrain.subject.names, terrain.subject.layout.split(found.x)),
-        directions=seen.vectors.double().cpu().numpy(),
-    )
 
 
 def _second_order(seen: Ends, norm: float, rho: float, eps: float) -> bool | None:

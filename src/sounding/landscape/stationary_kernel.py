@@ -31,6 +31,7 @@ RELAXED, SETTLED = 2, 4  # Newton steps in the rest: while candidates move, and 
 ANGLE = 0.5  # first move on the sphere, radians
 SHRINK, RUNGS = 2.0, 4  # the lengths r, r/2, r/4, r/8 at which a way down has to go on
 ORDER = 2.5  # orders below this are slopes and curvatures, which other tests judge
+STEEPER = 3.0  # times the gradient at the point itself: slopes that are not its doing
 ABOVE = 16.0  # times the rounding of the loss: a fall that counts
 
 
@@ -49,9 +50,13 @@ class Kernel:
 
     def __init__(
         self, terrain: Terrain, x: torch.Tensor, loss: float, flat: torch.Tensor,
-        rest: torch.Tensor, curvatures: torch.Tensor,
+        rest: torch.Tensor, curvatures: torch.Tensor, slope: float,
     ) -> None:  # fmt: skip
-        """`flat` is (k, n), `rest` (n - k, n) with positive `curvatures`, (n - k,)."""
+        """`flat` is (k, n), `rest` (n - k, n) with positive `curvatures`, (n - k,).
+
+        `slope` is the norm of the gradient at x.
+        """
+        self.slope = slope
         self.terrain, self.x, self.loss = terrain, x, loss
         self.flat, self.rest, self.curvatures = flat, rest, curvatures
 
@@ -138,7 +143,7 @@ def _followed(
         falls.append(-float(heights[0]))
         inwards.append(-float((slopes[0] * direction).sum()))
         end = points[0] if end is None else end
-    if min(falls[:2]) <= rounding or min(inwards) <= 0:
+    if min(falls[:2]) <= rounding or min(inwards) <= STEEPER * kernel.slope:
         return None
     order = 1 + float(np.polyfit(np.log(radii), np.log(inwards), 1)[0])
     return Way(order, falls[0], end, False) if order >= ORDER else None

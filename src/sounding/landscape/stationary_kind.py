@@ -205,7 +205,10 @@ def _along_flat(
     vectors = found.model.vectors
     here = torch.from_numpy(flat).to(vectors.device)
     curvatures = torch.from_numpy(seen.values[~flat]).to(vectors.device, vectors.dtype)
-    kernel = Kernel(terrain, found.x, found.loss, vectors[here], vectors[~here], curvatures)
+    kernel = Kernel(
+        terrain, found.x, found.loss, vectors[here], vectors[~here], curvatures,
+        float(found.gradient.norm()),
+    )  # fmt: skip
     count = int(flat.sum())
     words = f"{count} of {len(flat)} directions {'is' if count == 1 else 'are'} flat"
     way = way_down(kernel, found.scale)

@@ -84,17 +84,7 @@ class StationaryPoint(Result):
         Raises:
             ValueError: If the model has other parameters, or the point was not kept.
         """
-        own = trainable(model)
-        if set(own) != set(self.parameters):
-            missing = sorted(set(own) ^ set(self.parameters))[:4]
-            raise ValueError(
-                f"the point is of other parameters ({', '.join(missing)}); points of more than "
-                f"{SAVED:,} numbers are not saved with the result"
-            )
-        with torch.no_grad():
-            for name, p in own.items():
-                values = torch.from_numpy(np.asarray(self.parameters[name]))
-                p.copy_(values.reshape(p.shape))
+        load_parameters(self.parameters, model)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the point itself only where it is small."""
@@ -112,3 +102,21 @@ def named(parameters: dict[str, nn.Parameter], parts: list[torch.Tensor]) -> dic
         name: part.detach().double().cpu().numpy().copy()
         for name, part in zip(parameters, parts, strict=True)
     }
+
+
+def load_parameters(parameters: dict[str, np.ndarray], model: nn.Module) -> None:
+    """Write arrays into the trainable parameters of the same names.
+
+    Raises:
+        ValueError: If the model has others, or there are no arrays.
+    """
+    own = trainable(model)
+    if set(own) != set(parameters):
+        missing = ", ".join(sorted(set(own) ^ set(parameters))[:4])
+        raise ValueError(
+            f"the point is of other parameters than this model's ({missing}); a point of more than "
+            f"{SAVED:,} numbers, or an Escape's, does not go into a saved file"
+        )
+    with torch.no_grad():
+        for name, p in own.items():
+            p.copy_(torch.from_numpy(np.asarray(parameters[name])).reshape(p.shape))

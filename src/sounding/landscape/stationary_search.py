@@ -46,6 +46,8 @@ class Found:
     steps: int
     stationary: bool
     alone: bool  # stationary for the gradient's norm alone
+    moved: float  # distance from the start
+    zero: float  # gradients up to that were to count as zero
 
 
 def length_scale(x: torch.Tensor, moved: float) -> float:
@@ -83,9 +85,13 @@ class Search:
 
     def __init__(
         self, terrain: Terrain, x: torch.Tensor, *, tol: float, dense: bool, most: int,
-        progress: Progress,
+        progress: Progress, zero: float = 0.0,
     ) -> None:  # fmt: skip
-        """`tol` is relative: how far from a stationary point, in terms of the scale."""
+        """`tol` is relative: how far from a stationary point, in terms of the scale.
+
+        Gradients up to `zero` count as zero anyway.
+        """
+        self.zero = zero
         self.terrain, self.start, self.tol, self.dense = terrain, x, tol, dense
         self.most, self.progress = most, progress
         self.x = x
@@ -101,17 +107,17 @@ class Search:
         self.rounded_at = math.inf  # the gradient's norm where that was measured
         self.before: torch.Tensor | None = None  # the step before the last one
         self.last = torch.zeros_like(x)
-        self.first = float(self.gradient.norm())
+        self.first, self.loss_at_start = float(self.gradient.norm()), self.loss
 
     @property
     def scale(self) -> float:
         """The length scale here."""
         return length_scale(self.x, float((self.x - self.start).norm()))
 
-    def run(self) -> Found:
+    def run(self, leaps: int = LEAPS) -> Found:
         """Search; descend for a while where only the gradient's norm became stationary."""
         alone = self._converge()
-        for _ in range(LEAPS):
+        for _ in range(leaps):
             if not alone or self.steps >= self.most or self.is_zero():
                 break
             before = self.x, self.loss, self.gradient, self.model
@@ -128,13 +134,13 @@ class Search:
             self.model = self._model()
         return Found(
             self.x, self.loss, self.gradient, self.model, self.scale, self.rounding or 0.0,
-            self.floor, self.steps, done, alone and not done,
+            self.floor, self.steps, done, alone and not done, float((self.x - self.start).norm()), self.zero,
         )  # fmt: skip
 
     def is_zero(self) -> bool:
         """Whether the gradient counts as zero here."""
         norm = float(self.gradient.norm())
-        if norm == 0 or norm <= self.tol * self._model().curvature * self.scale:
+        if norm <= self.zero or norm <= self.tol * self._model().curvature * self.scale:
             return True
         return norm <= ROUNDING * self._rounding(norm)
 

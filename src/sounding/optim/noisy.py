@@ -24,9 +24,7 @@ class NoisySGD(Running):
     0.1
     """
 
-    def __init__(
-        self, params: Any, lr: float = 1e-2, *, noise: float = 1.0, seed: int = 0
-    ) -> None:
+    def __init__(self, params: Any, lr: float = 1e-2, *, noise: float = 1.0, seed: int = 0) -> None:
         """`noise` is the length of the noise beside the gradient.
 
         Raises:

@@ -11,7 +11,14 @@ from sounding.optim.running import Closure, Running, number, positive
 
 
 def jin_constants(
-    *, ell: float, rho: float, eps: float, size: int, fall: float, delta: float = 0.1, c: float = 1.0
+    *,
+    ell: float,
+    rho: float,
+    eps: float,
+    size: int,
+    fall: float,
+    delta: float = 0.1,
+    c: float = 1.0,
 ) -> dict[str, Any]:
     """What algorithm 2 of Jin et al. 2017 prescribes, as arguments of :class:`PerturbedSGD`.
 
@@ -95,9 +102,7 @@ class PerturbedSGD(Running):
         params = list(params)
         every = [p for g in params for p in (g["params"] if isinstance(g, dict) else [g])]
         size = sum(p.numel() for p in every if p.requires_grad)
-        found = jin_constants(
-            ell=ell, rho=rho, eps=eps, size=size, fall=fall, delta=delta, c=c
-        )
+        found = jin_constants(ell=ell, rho=rho, eps=eps, size=size, fall=fall, delta=delta, c=c)
         return cls(params, seed=seed, **found)
 
     def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
@@ -125,9 +130,7 @@ class PerturbedSGD(Running):
         xi = self.drawn(x)
         xi *= self.drawn_share() ** (1 / len(x)) / float(xi.norm())  # uniform in the unit ball
         keep = self.param_groups[0]["fall_threshold"] is not None
-        self.record(
-            perturbed_at=self.run["steps"], loss_before=value, before=x if keep else None
-        )
+        self.record(perturbed_at=self.run["steps"], loss_before=value, before=x if keep else None)
         self.put(x + self.per_parameter("radius") * xi)
 
     def _gave_up(self, value: float | None) -> bool:

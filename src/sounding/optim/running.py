@@ -84,9 +84,7 @@ class Running(torch.optim.Optimizer):
 
     def stored_gradient(self) -> torch.Tensor:
         """(n,) what lies in the parameters' ``.grad``; zero where there is none."""
-        parts = [
-            torch.zeros_like(p) if p.grad is None else strided(p.grad) for p in self.trained()
-        ]
+        parts = [torch.zeros_like(p) if p.grad is None else strided(p.grad) for p in self.trained()]
         return torch.cat([part.detach().reshape(-1) for part in parts])
 
     @torch.no_grad()

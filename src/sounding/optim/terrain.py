@@ -109,6 +109,11 @@ class Terrain:
         """(n,) the point at which the model is now, a copy."""
         return self.subject.layout.join([p.detach() for p in self.subject.parameters]).clone()
 
+    def total(self) -> torch.Tensor:
+        """() the loss where the model is now, with its graph."""
+        with torch.enable_grad():
+            return torch.stack([p.weight * self._pass(p.batch) for p in self.parts]).sum()
+
     # -- values and gradients -----------------------------------------------------------------
 
     def height(self, x: torch.Tensor) -> float:
