@@ -4,6 +4,8 @@ Symmetric and asymmetric matrix factorisation, and linear nets of depth 2 and 3 
 1989; Achour, Malgouyres & Gerchinovitz 2024, for which saddles of depth 3 are strict).
 """
 
+import itertools
+
 import numpy as np
 import torch
 from torch import nn
@@ -79,7 +81,7 @@ def linear_point(rng):
     chosen = np.sort(rng.permutation(d_y)[: rng.integers(0, most + 1)])
     r = len(chosen)
     factors = [np.zeros((widths[0], d_x))]
-    factors += [np.zeros((b, a)) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    factors += [np.zeros((b, a)) for a, b in itertools.pairwise(widths)]
     factors += [np.zeros((d_y, widths[-1]))]
     factors[0][:r] = left[:, chosen].T @ s_yx @ np.linalg.inv(s_xx)
     factors[-1][:, :r] = left[:, chosen]

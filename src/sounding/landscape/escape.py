@@ -93,7 +93,8 @@ def escape(
     with noise where the gradient is small (Jin et al. 2017), 'noise' with noise at every step (Ge
     et al. 2015), which the last half of the steps does without. Lengths and rates come from the
     largest curvature at the start. Whatever the method, the run ends where the gradient is small
-    and nothing curves down by more than a hundredth of that, or with its steps.
+    and nothing curves down by more than a hundredth of that, or with its steps. From a non-strict
+    saddle, where no curvature leads away, the way down that its certificate shows is taken.
 
     The full loss over all batches is followed, and its whole graph is held for second derivatives.
 
@@ -133,8 +134,7 @@ def escape(
     most = STEPS[method] if steps is None else steps
     with terrain.open():
         run = _Run(terrain, method, tol, lr, seed)
-        run.go(most, keep_path, progress)
-        end, run.x = certified(terrain, run.x, tol=tol, eps=run.eps)
+        end = run.to_the_end(most, keep_path, progress)
     result = _result(run, end, begun, apply)
     if apply:
         result.load_into(model)
@@ -147,7 +147,7 @@ class _Run:
     def __init__(
         self, terrain: Terrain, method: str, tol: float, lr: float | None, seed: int
     ) -> None:
-        self.terrain, self.method = terrain, method
+        self.terrain, self.method, self.tol = terrain, method, tol
         self.start = self.x = terrain.here()
         self.start_loss, gradient = terrain.slope(self.start)
         if not math.isfinite(self.start_loss):
@@ -199,6 +199,17 @@ class _Run:
         group["radius"], group["gradient_threshold"] = radius, self.eps
         group["interval"] = interval
         group["fall_threshold"] = lr * self.eps**2 * interval  # what a slope of eps would win
+
+    def to_the_end(self, most: int, keep_path: bool, progress: Progress) -> StationaryPoint:
+        """Steps, and the certificate; on from a non-strict saddle by its way down."""
+        self.terrain.go(self.start)
+        while True:
+            self.go(most - len(self.losses), keep_path, progress)
+            end, self.x, way = certified(self.terrain, self.x, tol=self.tol, eps=self.eps)
+            if way is None or len(self.losses) >= most or not self.optimizer.finished:
+                return end
+            self.terrain.go(way)
+            self.optimizer.record(finished=False)
 
     def go(self, most: int, keep_path: bool, progress: Progress) -> None:
         """Steps until the method has finished, or `most` of them."""

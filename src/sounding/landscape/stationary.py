@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sounding.landscape.stationary_kernel import Way
 from sounding.landscape.stationary_kind import (
     Ends,
     Kind,
@@ -91,16 +92,19 @@ def stationary(
         start = terrain.here()
         walk = Search(terrain, start, tol=tol, dense=dense, most=most, progress=progress)
         found = walk.run() if search else walk.found()
-        return _judged(
+        point, _ = _judged(
             terrain, found, tol=tol, eps=eps, dense=dense, miss=miss, products=products,
             seed=seed, begun=begun,
         )  # fmt: skip
+    return point
 
 
 def certified(
     terrain: Terrain, x: torch.Tensor, *, tol: float, eps: float
-) -> tuple[StationaryPoint, torch.Tensor]:
+) -> tuple[StationaryPoint, torch.Tensor, torch.Tensor | None]:
     """The kind of a point where gradients up to `eps` count as zero, and (n,) the point.
+
+    The third is where a way down along flat directions leads, if there is one.
 
     It is polished first: the stationary point next to it takes its place, if that is nearer than
     CLOSE of the scale and not higher. Call it inside ``terrain.open()``.
@@ -116,17 +120,17 @@ def certified(
         found = Search(
             terrain, x, tol=tol, dense=dense, most=0, progress=silent, zero=eps
         ).found()  # fmt: skip
-    point = _judged(
+    point, way = _judged(
         terrain, found, tol=tol, eps=eps, dense=dense, miss=1e-3, products=400, seed=0,
         begun=begun,
     )  # fmt: skip
-    return point, found.x
+    return point, found.x, None if way is None else way.end
 
 
 def _judged(
     terrain: Terrain, found: Found, *, tol: float, eps: float | None, dense: bool, miss: float,
     products: int, seed: int, begun: float,
-) -> StationaryPoint:  # fmt: skip
+) -> tuple[StationaryPoint, Way | None]:  # fmt: skip
     seen = ends(terrain, found, dense=dense, miss=miss, most=products, seed=seed)
     rho = lipschitz(terrain, found, seen, dense=dense)
     curvature = typical_curvature(terrain, found, seen)
@@ -138,7 +142,7 @@ def _judged(
     size = max(abs(seen.smallest), abs(seen.largest))
     bound = max(tol * size * found.scale, ROUNDING * found.rounding, found.zero)
     eps = max(bound, tol * curvature * found.scale) if eps is None else eps
-    return StationaryPoint(
+    point = StationaryPoint(
         kind=kind.kind,
         reason=kind.reason,
         loss=found.loss,
@@ -174,6 +178,7 @@ def _judged(
         parameters=named(terrain.subject.names, terrain.subject.layout.split(found.x)),
         directions=seen.vectors.double().cpu().numpy(),
     )
+    return point, way
 
 
 def gradient_noise(terrain: Terrain, x: torch.Tensor) -> float:
@@ -214,7 +219,7 @@ def _notes(found: Found, kinks: tuple[int, int]) -> tuple[str, ...]:
     if not kinks[1]:
         return ()
     return (
-        f"of {kinks[1]:,} rectified pre-activations {kinks[0]:,} are on a kink: the Hessian is that "
-        "of the smooth piece around this point, as far as no pre-activation changes its sign, and "
+        f"of {kinks[1]:,} rectified pre-activations {kinks[0]:,} are on a kink: the Hessian is "
+        "that of the smooth piece around this point, as far as no pre-activation changes its sign, and "
         "says nothing of what lies behind",
     )

@@ -134,7 +134,8 @@ class Search:
             self.model = self._model()
         return Found(
             self.x, self.loss, self.gradient, self.model, self.scale, self.rounding or 0.0,
-            self.floor, self.steps, done, alone and not done, float((self.x - self.start).norm()), self.zero,
+            self.floor, self.steps, done, alone and not done,
+            float((self.x - self.start).norm()), self.zero,
         )  # fmt: skip
 
     def is_zero(self) -> bool:

@@ -118,7 +118,7 @@ class Terrain:
 
     def height(self, x: torch.Tensor) -> float:
         """The loss at x; nan or infinite where it is not finite."""
-        self._go(x)
+        self.go(x)
         return sum(p.weight * float(self._pass(p.batch).detach()) for p in self.parts)
 
     def slope(self, x: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -132,7 +132,7 @@ class Terrain:
 
     def slopes_by_part(self, x: torch.Tensor) -> list[tuple[float, float, torch.Tensor]]:
         """(weight, loss, gradient (n,)) of each batch at x."""
-        self._go(x)
+        self.go(x)
         found = []
         for part in self.parts:
             loss = self._pass(part.batch)
@@ -205,7 +205,7 @@ class Terrain:
     def operator(self, x: torch.Tensor) -> Operator:
         """The Hessian at x by its products; the first one that is not on a kink is checked."""
         checked = self._method is None and not self.kinks(x)[0]
-        self._go(x)
+        self.go(x)
         self._settle()
         made = hessian(
             self.subject.model,
@@ -222,7 +222,7 @@ class Terrain:
         return made
 
     def _double_backward(self, x: torch.Tensor) -> torch.Tensor:
-        self._go(x)
+        self.go(x)
         self._dense_products += self.size
         total = torch.zeros(self.size, self.size, dtype=x.dtype, device=x.device)
         for part in self.parts:
@@ -258,7 +258,9 @@ class Terrain:
             count, self.size, seed=seed, dtype=self.subject.dtype, device=self.subject.device
         )
 
-    def _go(self, x: torch.Tensor) -> None:
+    def go(self, x: torch.Tensor) -> None:
+        """Move the model to x, (n,); the model gets numbers of its own."""
+        x = x.clone()
         for p, part in zip(self.subject.parameters, self.subject.layout.split(x), strict=True):
             p.data = part.to(p.dtype)
 
