@@ -33,7 +33,9 @@ TEXTBOOK = {
     "quartic saddle": (lambda x, y: x**2 - y**4, SADDLE, 0),
     "quintic": (lambda x, y: x**5 + y**2, SADDLE, 0),
     "sextic saddle": (lambda x, y: y**2 - x**6, SADDLE, 0),
-    "quartic dome": (lambda x, y: -(x**4) - y**4, SADDLE, 0),
+    "quartic dome": (lambda x, y: -(x**4) - y**4, "maximum", 0),
+    "half-quartic dome": (lambda x, y: -(x**2) - y**4, "maximum", 1),
+    "falls, and rises along a flat direction": (lambda x, y: y**4 - x**2, "strict saddle", 1),
     "constant": (lambda x, y: 0 * x * y + 3, LEVEL, 0),
     # Rises along every straight line through 0, falls along y = x^2.
     "curved saddle": (lambda x, y: y**2 - 2 * x**2 * y + x**4 / 2, SADDLE, 0),

@@ -220,6 +220,6 @@ def _notes(found: Found, kinks: tuple[int, int]) -> tuple[str, ...]:
         return ()
     return (
         f"of {kinks[1]:,} rectified pre-activations {kinks[0]:,} are on a kink: the Hessian is "
-        "that of the smooth piece around this point, as far as no pre-activation changes its sign, and "
-        "says nothing of what lies behind",
+        "that of the smooth piece around this point, as far as no pre-activation changes its "
+        "sign, and says nothing of what lies behind",
     )

@@ -50,13 +50,13 @@ class Kernel:
 
     def __init__(
         self, terrain: Terrain, x: torch.Tensor, loss: float, flat: torch.Tensor,
-        rest: torch.Tensor, curvatures: torch.Tensor, slope: float,
+        rest: torch.Tensor, curvatures: torch.Tensor, slope: float, sign: int = 1,
     ) -> None:  # fmt: skip
-        """`flat` is (k, n), `rest` (n - k, n) with positive `curvatures`, (n - k,).
+        """`flat` is (k, n), `rest` (n - k, n) with `curvatures`, (n - k,) all of one sign.
 
-        `slope` is the norm of the gradient at x.
+        `slope` is the norm of the gradient at x. With `sign` -1 ways up are looked for.
         """
-        self.slope = slope
+        self.slope, self.sign = slope, sign
         self.terrain, self.x, self.loss = terrain, x, loss
         self.flat, self.rest, self.curvatures = flat, rest, curvatures
 
@@ -69,7 +69,7 @@ class Kernel:
             _, gradients = self.terrain.slopes(points)
             points = points - (gradients @ self.rest.T / self.curvatures) @ self.rest
         losses, gradients = self.terrain.slopes(points)
-        return losses - self.loss, gradients @ self.flat.T, points
+        return self.sign * (losses - self.loss), self.sign * gradients @ self.flat.T, points
 
 
 def way_down(kernel: Kernel, scale: float, *, seed: int = 0) -> Way:

@@ -135,15 +135,21 @@ def kind_of(terrain: Terrain, found: Found, seen: Ends, rho: float, curvature: f
     if index == len(seen.values):
         said = f"every eigenvalue is below zero, the largest {seen.largest:.3g}"
         return Kind("maximum", said, index, **known)
-    if index:
+    if not index and not flat.any():
+        said = f"every eigenvalue is above zero, the smallest {seen.smallest:.4g}"
+        return Kind("strict minimum", said, 0, **known)
+    if not index:
+        found_kind = _along_flat(terrain, found, seen, flat, known)
+    else:
         said = (
             f"{index} of {len(flat)} eigenvalues are below zero, the smallest {seen.smallest:.4g}"
         )
-        return Kind("strict saddle", said, index, **known)
-    if not flat.any():
-        said = f"every eigenvalue is above zero, the smallest {seen.smallest:.4g}"
-        return Kind("strict minimum", said, 0, **known)
-    return _along_flat(terrain, found, seen, flat, known)
+        found_kind = Kind("strict saddle", said, index, **known)
+    falling = found_kind.kind in ("strict saddle", "non-strict saddle")
+    if falling and not (seen.values > limits).any() and not _rises(terrain, found, seen, flat):
+        said = "the loss falls, and no way up was found along the flat directions"
+        return dataclasses.replace(found_kind, kind="maximum", reason=said)
+    return found_kind
 
 
 def _by_ends(seen: Ends, limit: float) -> Kind:
@@ -202,16 +208,9 @@ def _along_flat(
     """Where no eigenvalue is below zero, but some are zero: higher orders decide."""
     assert seen.values is not None
     assert found.model is not None
-    vectors = found.model.vectors
-    here = torch.from_numpy(flat).to(vectors.device)
-    curvatures = torch.from_numpy(seen.values[~flat]).to(vectors.device, vectors.dtype)
-    kernel = Kernel(
-        terrain, found.x, found.loss, vectors[here], vectors[~here], curvatures,
-        float(found.gradient.norm()),
-    )  # fmt: skip
     count = int(flat.sum())
     words = f"{count} of {len(flat)} directions {'is' if count == 1 else 'are'} flat"
-    way = way_down(kernel, found.scale)
+    way = way_down(_kernel(terrain, found, seen, flat, 1), found.scale)
     if not math.isnan(way.order):
         said = f"{words}, and along them the loss falls as the {way.order:.2g}th power of the way"
         return Kind("non-strict saddle", said, 0, way=way, **known)
@@ -221,6 +220,24 @@ def _along_flat(
         return Kind("undecided", said, 0, **known)
     rest = "in all that were tried the loss rises" if way.rises else "no way down was found"
     return Kind("degenerate", f"{words}; {rest}", 0, way=way, **known)
+
+
+def _rises(terrain: Terrain, found: Found, seen: Ends, flat: np.ndarray) -> bool:
+    """Whether a way up leads along the flat directions, where all others lead down."""
+    way = way_down(_kernel(terrain, found, seen, flat, -1), found.scale)
+    return not math.isnan(way.order)
+
+
+def _kernel(terrain: Terrain, found: Found, seen: Ends, flat: np.ndarray, sign: int) -> Kernel:
+    assert seen.values is not None
+    assert found.model is not None
+    vectors = found.model.vectors
+    here = torch.from_numpy(flat).to(vectors.device)
+    curvatures = torch.from_numpy(seen.values[~flat]).to(vectors.device, vectors.dtype)
+    return Kernel(
+        terrain, found.x, found.loss, vectors[here], vectors[~here], curvatures,
+        float(found.gradient.norm()), sign,
+    )  # fmt: skip
 
 
 def on_kinks(

@@ -17,7 +17,7 @@ KINDS = (
     "degenerate",  # none is below zero, some are zero, and no way down was found
     "strict saddle",  # an eigenvalue is below zero
     "non-strict saddle",  # none is, but along flat directions the loss falls, at a higher order
-    "maximum",  # every eigenvalue is below zero
+    "maximum",  # the loss falls, all eigenvalues are below zero or flat, and no way up was found
     "not stationary",
     "undecided",
 )
