@@ -136,7 +136,7 @@ def _judged(
     curvature = typical_curvature(terrain, found, seen)
     kind = kind_of(terrain, found, seen, rho, curvature) if found.stationary else _no_kind(found)
     kinks = terrain.kinks(found.x)
-    if kinks[0]:
+    if kinks[0] and not terrain.smooth(found.x):
         kind = on_kinks(terrain, found, seen, kind, *kinks)
     norm, way = float(found.gradient.norm()), kind.way
     size = max(abs(seen.smallest), abs(seen.largest))

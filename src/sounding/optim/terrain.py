@@ -182,6 +182,23 @@ class Terrain:
             self.height(x)
         return seen.near, seen.total
 
+    def smooth(self, x: torch.Tensor) -> bool:
+        """Whether the gradient changes alike on both sides of x, along a random direction.
+
+        Where rectifiers are on a kink that the loss does not have (it takes their square, say).
+        """
+        v = self.random(1, seed=self.subject.seed + 2)[0]
+        v /= v.norm()
+        here, scale = self.slope(x)[1], float(x.norm()) or 1.0
+        change = float((self.slope(x + 0.1 * scale * v)[1] - here).norm()) / (0.1 * scale)
+        for h in (self._short(x), 10 * self._short(x)):
+            ahead, behind = self.slope(x + h * v)[1] - here, here - self.slope(x - h * v)[1]
+            rounding = 100 * self.eps * float(here.norm() + ahead.norm())
+            most = SAME * max(float(ahead.norm()), float(behind.norm()), change * h) + rounding
+            if not float((ahead - behind).norm()) <= most:
+                return False
+        return True
+
     # -- Hessians -----------------------------------------------------------------------------
 
     def dense(self, x: torch.Tensor) -> torch.Tensor:
@@ -198,8 +215,8 @@ class Terrain:
             if self._trusted or self._agrees(x, matrix):
                 self._trusted = True
                 return matrix
-            if self.kinks(x)[0]:
-                return matrix  # no difference can agree; it is checked at the next point
+            if self.kinks(x)[0]:  # it is checked at the next point
+                return self._by_differences(x) if self.smooth(x) else matrix
         return self.operator(x).to_dense()
 
     def operator(self, x: torch.Tensor) -> Operator:
@@ -235,13 +252,25 @@ class Terrain:
             self._batched = backward.batched
         return (total + total.T) / 2
 
+    def _by_differences(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, n) from central differences of the gradient."""
+        h = self._short(x)
+        steps = h * torch.eye(self.size, dtype=x.dtype, device=x.device)
+        ahead, behind = self.slopes(x + steps)[1], self.slopes(x - steps)[1]
+        found = (ahead - behind) / (2 * h)
+        return (found + found.T) / 2
+
+    def _short(self, x: torch.Tensor) -> float:
+        """A step for differences of gradients."""
+        return STEP[x.dtype] * (float(x.norm()) or 1.0)
+
     def _agrees(self, x: torch.Tensor, matrix: torch.Tensor) -> bool:
         """Whether differences of the gradient, along a random direction, say the same."""
         if self.subject.dtype != torch.float64:
             return False  # a difference in single precision tells too little
         v = self.random(1, seed=self.subject.seed + 1)[0]
         v /= v.norm()
-        h = STEP[x.dtype] * (float(x.norm()) or 1.0)
+        h = self._short(x)
         ahead, behind = self.slope(x + h * v)[1], self.slope(x - h * v)[1]
         here = self.slope(x)[1]
         off = float(((ahead - behind) / (2 * h) - matrix @ v).norm())
