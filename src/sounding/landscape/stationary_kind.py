@@ -236,7 +236,7 @@ def _kernel(terrain: Terrain, found: Found, seen: Ends, flat: np.ndarray, sign: 
     curvatures = torch.from_numpy(seen.values[~flat]).to(vectors.device, vectors.dtype)
     return Kernel(
         terrain, found.x, found.loss, vectors[here], vectors[~here], curvatures,
-        float(found.gradient.norm()), sign,
+        float(np.linalg.norm(found.model.slope[flat])), sign,
     )  # fmt: skip
 
 

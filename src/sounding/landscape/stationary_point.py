@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,13 +87,24 @@ class StationaryPoint(Result):
         load_parameters(self.parameters, model)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; the point itself only where it is small."""
+        """Plain values; the point's kind as ``point``, the point itself only where it is small."""
         data = super().to_dict()
-        if sum(v.size for v in self.parameters.values()) > SAVED:
-            data["parameters"] = {}
-        else:
-            data["parameters"] = {k: v.reshape(-1).tolist() for k, v in self.parameters.items()}
-        return data
+        small = sum(v.size for v in self.parameters.values()) <= SAVED
+        kept = self.parameters if small else {}
+        data["parameters"] = {name: v.reshape(-1).tolist() for name, v in kept.items()}
+        return {**data, "kind": type(self).__name__, "point": self.kind}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If `data` is of another kind or lacks a field.
+        """
+        if not isinstance(data, dict) or "point" not in data:
+            raise ValueError(f"expected a saved {cls.__name__}")
+        read = super().from_dict(data)
+        return dataclasses.replace(read, kind=data["point"])
 
 
 def named(parameters: dict[str, nn.Parameter], parts: list[torch.Tensor]) -> dict[str, np.ndarray]:
