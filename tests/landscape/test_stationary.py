@@ -13,7 +13,7 @@ import sounding as sd
 from sounding.vectors import Layout
 
 sys.path.insert(0, str(Path(__file__).parent))
-from enumerable import points  # noqa: E402 - the tests' own problems, beside this file
+from enumerable import points  # the tests' own problems
 
 
 class Plane(nn.Module):

@@ -44,7 +44,7 @@ def test_the_cubic_step_is_the_global_minimiser(weight):
 
 
 def test_the_hard_case_goes_along_the_lowest_direction():
-    """At a saddle with g = 0 the minimiser has length -lowest / weight; of x^2 - y^2 that is 2 y."""
+    """At a saddle with g = 0 the minimiser has length -lowest / weight."""
     matrix = torch.diag(torch.tensor([-2.0, 2.0], dtype=torch.float64))
     model = whole(matrix, torch.zeros(2, dtype=torch.float64))
     d = model.step(cubic(model, 1.0))

@@ -25,8 +25,10 @@ from sounding.train import Progress, silent
 
 STEPS = {"negative_curvature": 500, "cubic": 200, "perturbed": 20_000, "noise": 20_000}
 NEAR = 1e-3  # of the scale: the length of a first step away, and of the noise
-BENT = 0.01  # of the largest curvature: weaker curvature downwards is not waited for
+BENT = 0.01  # of the largest curvature: noise does not wait for weaker curvature downwards
 RISE = 10  # times curvature x noise^2: a rise of the loss that is the step's, not the noise's
+STALL, LITTLE = 50, 1e-5  # steps that together win less than this share of the whole fall
+POWERS = 3  # power iterations of a look at the curvature on the way
 QUIET = 0.5  # of the steps: the noise's share; the rest is plain descent
 
 
@@ -43,7 +45,7 @@ class Escape(Result):
     gradients: int  # computed on the way; the certificate counts its own
     products: int  # of the Hessian with a vector
     distance: float  # between the two ends
-    ell: float  # the largest curvature at the start, in size; it sets lengths and rates
+    ell: float  # the largest curvature seen, in size; it sets lengths and rates
     certificate: StationaryPoint  # of the end
     applied: bool  # whether the model has been moved there
     seconds: float
@@ -92,8 +94,8 @@ def escape(
     by Lanczos steps; 'cubic' is Newton's method with a cubic term; 'perturbed' is gradient descent
     with noise where the gradient is small (Jin et al. 2017), 'noise' with noise at every step (Ge
     et al. 2015), which the last half of the steps does without. Lengths and rates come from the
-    largest curvature at the start. Whatever the method, the run ends where the gradient is small
-    and nothing curves down by more than a hundredth of that, or with its steps. From a non-strict
+    largest curvature seen. Whatever the method, the run ends where the gradient is small
+    and nothing curves down any more, or with its steps. From a non-strict
     saddle, where no curvature leads away, the way down that its certificate shows is taken.
 
     The full loss over all batches is followed, and its whole graph is held for second derivatives.
@@ -106,7 +108,7 @@ def escape(
         steps: At most; by default as many as suits the method.
         tol: How small the gradient has to become, relative to curvature times scale; 1e-6 by
             default in double precision, 1e-3 in single.
-        lr: Of gradient steps; by default 1 / the largest curvature.
+        lr: First rate of gradient steps; by default 1 / the largest curvature.
         apply: Whether to move the model to the end; else it is given back as it was.
         keep_path: Whether to keep the points on the way.
         seed: Of the noise and the Lanczos starts.
@@ -154,10 +156,11 @@ class _Run:
             raise ValueError(f"the loss is {self.start_loss} at the start, so there is no way on")
         self.scale = length_scale(self.start, 0.0)
         self.ell = self._curvature(gradient, seed)
-        self.looked = self.terrain.products
+        self.looked, self.looks = self.terrain.products, self.terrain.gradients
         self.eps = tol * self.ell * self.scale
         self.lr = lr or 1 / self.ell
         self.optimizer = self._made(seed)
+        self.calm = False  # whether the noise is over
         self._norm = math.inf  # of the last gradient
         self._last = self.start  # the last point whose step did not go up
         self.losses: list[float] = []
@@ -178,8 +181,9 @@ class _Run:
         parameters, radius = self.terrain.subject.parameters, NEAR * self.scale
         if self.method == "negative_curvature":
             return NegativeCurvature(
-                parameters, self.lr, gradient_threshold=self.eps, length=radius, seed=seed
-            )
+                parameters, self.lr, gradient_threshold=self.eps, length=radius, seed=seed,
+                curvature_threshold=self.tol**0.5 * self.ell,
+            )  # fmt: skip
         if self.method == "cubic":
             weight = self.ell / self.scale
             return CubicNewton(parameters, weight=weight, gradient_threshold=self.eps, seed=seed)
@@ -194,7 +198,7 @@ class _Run:
         interval = math.ceil(math.log(1 / NEAR) / math.log1p(BENT * lr * self.ell))
         group["lr"] = lr
         if self.method == "noise":
-            group["noise"] = radius / lr
+            group["noise"] = 0.0 if self.calm else radius / lr
             return
         group["radius"], group["gradient_threshold"] = radius, self.eps
         group["interval"] = interval
@@ -206,9 +210,10 @@ class _Run:
         while True:
             self.go(most - len(self.losses), keep_path, progress)
             end, self.x, way = certified(self.terrain, self.x, tol=self.tol, eps=self.eps)
-            if way is None or len(self.losses) >= most or not self.optimizer.finished:
+            over = self.optimizer.finished or isinstance(self.optimizer, NoisySGD | PerturbedSGD)
+            if len(self.losses) >= most or (way is None and (over or end.second_order)):
                 return end
-            self.terrain.go(way)
+            self.terrain.go(self.x if way is None else way)
             self.optimizer.record(finished=False)
 
     def go(self, most: int, keep_path: bool, progress: Progress) -> None:
@@ -219,29 +224,70 @@ class _Run:
             self._set_rate(self.lr)
         for step in range(most):
             if isinstance(optimizer, NoisySGD) and step >= QUIET * most:
-                optimizer.param_groups[0]["noise"] = 0.0
+                optimizer.param_groups[0]["noise"], self.calm = 0.0, True
                 if self._norm <= self.eps:
                     break
             here = self.terrain.here()
+            if step >= 8 and step & (step - 1) == 0:  # at 8, 16, 32, ...
+                self._look_again(here)
             if keep_path:
                 self.path.append(here)
             value = float(optimizer.step(closure))
             if by_gradients and self._rose(value):
-                optimizer.put(self._last)
-                self._set_rate(self.lr / 2)
+                self._step_back(value)
                 continue
             self._last = here
             self.losses.append(value)
             progress(f"loss {value:.6g}", step, most)
-            if optimizer.finished:
+            if optimizer.finished or (not by_gradients and self._stalls()):
                 break
         self.x = self.terrain.here()
 
+    def _look_again(self, x: torch.Tensor) -> None:
+        """Let `ell` and `eps` follow the largest curvature seen; the start may be flatter.
+
+        By power iteration on differences of gradients, from the gradient.
+        """
+        self.scale = length_scale(x, float((x - self.start).norm()))
+        here = self.terrain.slope(x)[1]
+        direction, h = here, self.terrain.eps ** (1 / 3) * self.scale
+        for _ in range(POWERS):
+            if not float(direction.norm()) > 0:
+                break
+            change = (self.terrain.slope(x + h * direction / direction.norm())[1] - here) / h
+            if not math.isfinite(float(change.norm())):
+                break
+            direction, self.ell = change, max(self.ell, float(change.norm()))
+        self.terrain.go(x)
+        self.looks += 1 + POWERS
+        self.eps = self.tol * self.ell * self.scale
+        group = self.optimizer.param_groups[0]
+        group["gradient_threshold"] = self.eps
+        if self.method == "negative_curvature":
+            group["curvature_threshold"] = self.tol**0.5 * self.ell  # sqrt(rho eps), rho = ell / s
+        if self.method in ("perturbed", "noise"):
+            self._set_rate(min(self.lr, 1 / self.ell))
+
+    def _stalls(self) -> bool:
+        """Whether the last steps won next to nothing: time for a certificate."""
+        if len(self.losses) % STALL:
+            return False
+        return self.losses[-STALL] - self.losses[-1] <= LITTLE * (self.start_loss - self.losses[-1])
+
+    def _step_back(self, value: float) -> None:
+        """To the point before the step that went up; at a rate that suits its curvature."""
+        rate = self.lr
+        self._look_again(self._last)
+        if self.lr == rate and (self.method == "perturbed" or self.calm or not value < math.inf):
+            self._set_rate(rate / 2)
+
     def _rose(self, value: float) -> bool:
         """Whether the last step went up by more than its noise explains: it was too long."""
-        noise = RISE * self.ell * (NEAR * self.scale) ** 2
-        rounding = 16 * self.terrain.eps * abs(self.start_loss)
+        run = self.optimizer.run
+        noisy = run["steps"] - 2 == run["perturbed_at"] if "perturbed_at" in run else not self.calm
+        noise = RISE * self.ell * (NEAR * self.scale) ** 2 if noisy else 0.0
         before = self.losses[-1] if self.losses else self.start_loss
+        rounding = 16 * self.terrain.eps * max(abs(self.start_loss), abs(before))
         return not value <= before + noise + rounding
 
     def _closure(self) -> Callable[[], Any]:
@@ -271,7 +317,7 @@ def _result(run: _Run, end: StationaryPoint, begun: float, apply: bool) -> Escap
         loss=end.loss,
         losses=np.array(run.losses),
         steps=run.optimizer.run["steps"],
-        gradients=run.optimizer.gradients + 2,
+        gradients=run.optimizer.gradients + run.looks,
         products=run.optimizer.products + run.looked,
         distance=moved,
         ell=run.ell,

@@ -87,13 +87,13 @@ def stationary(
     begun = time.perf_counter()
     terrain = Terrain(model, loss, batches, seed=seed)
     dense = terrain.size <= DENSE if dense is None else dense
-    tol = terrain.eps**0.5 if tol is None else tol
+    near = terrain.eps**0.5 if tol is None else tol
     with terrain.open():
         start = terrain.here()
-        walk = Search(terrain, start, tol=tol, dense=dense, most=most, progress=progress)
+        walk = Search(terrain, start, tol=near, dense=dense, most=most, progress=progress)
         found = walk.run() if search else walk.found()
         point, _ = _judged(
-            terrain, found, tol=tol, eps=eps, dense=dense, miss=miss, products=products,
+            terrain, found, tol=near, eps=eps, dense=dense, miss=miss, products=products,
             seed=seed, begun=begun,
         )  # fmt: skip
     return point

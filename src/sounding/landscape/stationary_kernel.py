@@ -54,7 +54,8 @@ class Kernel:
     ) -> None:  # fmt: skip
         """`flat` is (k, n), `rest` (n - k, n) with `curvatures`, (n - k,) all of one sign.
 
-        `slope` is the length of the gradient's share in K at x. With `sign` -1 ways up are looked for.
+        `slope` is the length of the gradient's share in K at x. With `sign` -1 ways up are looked
+        for.
         """
         self.slope, self.sign = slope, sign
         self.terrain, self.x, self.loss = terrain, x, loss

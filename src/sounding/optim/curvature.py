@@ -37,6 +37,7 @@ class NegativeCurvature(Running):
         lr: float = 0.1,
         *,
         gradient_threshold: float = 1e-3,
+        curvature_threshold: float | None = None,
         length: float = 1e-2,
         most: int = 200,
         seed: int = 0,
@@ -47,6 +48,8 @@ class NegativeCurvature(Running):
             params: Parameters or groups; groups may have an `lr` of their own.
             lr: First length of gradient steps; the line search doubles and halves it.
             gradient_threshold: Below it curvature is looked at.
+            curvature_threshold: Weaker curvature downwards is not followed; by default the square
+                root of `gradient_threshold`, the (eps, sqrt(rho eps)) of theory with rho = 1.
             length: First way along a direction of negative curvature.
             most: Products at most of one look.
             seed: Of the random starts.
@@ -55,8 +58,11 @@ class NegativeCurvature(Running):
             ValueError: If a number is not positive.
         """
         positive(lr=lr, gradient_threshold=gradient_threshold, length=length, most=most)
+        if curvature_threshold is None:
+            curvature_threshold = gradient_threshold**0.5
         settings = {
             "lr": lr, "gradient_threshold": gradient_threshold, "length": length, "most": most,
+            "curvature_threshold": curvature_threshold,
         }  # fmt: skip
         super().__init__(params, settings, seed, factor=1.0, looks=0)
 
@@ -98,7 +104,9 @@ class NegativeCurvature(Running):
         loss, gradient, operator = self.curved(closure)
         looks = self.run["looks"]
         found = negative_curvature(
-            operator, most=self.param_groups[0]["most"], seed=self.run["seed"] + looks
+            operator + self.param_groups[0]["curvature_threshold"],
+            most=self.param_groups[0]["most"],
+            seed=self.run["seed"] + looks,
         )
         self.count(products=operator.products)
         self.record(looks=looks + 1)
