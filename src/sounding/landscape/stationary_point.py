@@ -89,9 +89,8 @@ class StationaryPoint(Result):
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the point's kind as ``point``, the point itself only where it is small."""
         data = super().to_dict()
-        small = sum(v.size for v in self.parameters.values()) <= SAVED
-        kept = self.parameters if small else {}
-        data["parameters"] = {name: v.reshape(-1).tolist() for name, v in kept.items()}
+        if sum(v.size for v in self.parameters.values()) > SAVED:
+            data["parameters"] = {}
         return {**data, "kind": type(self).__name__, "point": self.kind}
 
     @classmethod
@@ -108,9 +107,9 @@ class StationaryPoint(Result):
 
 
 def named(parameters: dict[str, nn.Parameter], parts: list[torch.Tensor]) -> dict[str, np.ndarray]:
-    """Arrays in double precision by the parameters' names."""
+    """Arrays in double precision by the parameters' names; a single number has shape (1,)."""
     return {
-        name: part.detach().double().cpu().numpy().copy()
+        name: torch.atleast_1d(part.detach()).double().cpu().numpy().copy()
         for name, part in zip(parameters, parts, strict=True)
     }
 
