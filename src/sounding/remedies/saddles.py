@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.optim import Optimizer
 
@@ -52,7 +54,7 @@ def escape(
     steps.after.append(perturb)
 
 
-def ball(like: list[torch.Tensor], radius: float, seed: int) -> list[torch.Tensor]:
+def ball(like: Sequence[torch.Tensor], radius: float, seed: int) -> list[torch.Tensor]:
     """A point drawn uniformly from a ball, in parts shaped like these tensors."""
     generator = torch.Generator().manual_seed(seed)
     parts = [torch.randn(p.shape, generator=generator) for p in like]

@@ -45,8 +45,8 @@ def saddle(readings: Readings) -> Finding | str | None:
         message=(
             f"the training stands still at a saddle: the gradient's squared norm is {signal:.2g} "
             f"and the smallest eigenvalue of the Hessian {smallest:.3g} ± "
-            f"{hessian['residual']:.1g}; {said}; begin with larger random weights, add noise where the "
-            "gradient is small, or take Adam"
+            f"{hessian['residual']:.1g}; {said}; begin with larger random weights, add noise "
+            "where the gradient is small, or take Adam"
         ),
         layers=(),
         source="",
