@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from sounding.checkup import Checkup, checkup
+from sounding.checkup import checkup
 from sounding.confusion import Confusion, examine_programs
+from sounding.exam import Checkup
 from sounding.rules import RULES
 from sounding.rules.pages import HERE
 from sounding.verdict import proportion

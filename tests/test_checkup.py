@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import sounding
-from sounding.checkup import checkup, judged
+from sounding.checkup import checkup
+from sounding.exam import judged
 from sounding.objective import Objective
 from sounding.rules import RULES
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sounding.checkup import Checkup, checkup
+from sounding.checkup import checkup
+from sounding.exam import Checkup
 from sounding.objective import Objective
 from sounding.prove import Proof, Repair, case_arm, prove, prove_arms, repair, repair_arms
 from sounding.remedies import Remedy
@@ -320,7 +321,7 @@ KAIMING = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="
 
 
 def test_a_deep_net_is_repaired():
-    result = repair(SICK, steps=60)
+    result = repair(SICK, steps=120)
     assert result.subject == result.checkup.subject == "deep net"
     assert result.checkup.problems
     assert len(result.kept) == 1

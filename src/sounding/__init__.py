@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sounding import data, optim
-    from sounding.checkup import Checkup, checkup
+    from sounding.checkup import checkup
     from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
     from sounding.curvature.eigenpairs import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sounding.curvature.sharpness import Sharpness, by_layer, sharpness
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
+    from sounding.exam import Checkup
     from sounding.landscape.escape import Escape, escape
     from sounding.landscape.stationary import stationary
     from sounding.landscape.stationary_point import StationaryPoint
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "sounding.checkup": ("Checkup", "checkup"),
+    "sounding.checkup": ("checkup",),
     "sounding.compare": ("Comparison", "compare"),
     "sounding.curvature.density": ("Density", "density"),
     "sounding.curvature.eigenpairs": (
@@ -70,6 +71,7 @@ _HOMES = {
     "sounding.curvature.sharpness": ("Sharpness", "by_layer", "sharpness"),
     "sounding.curvature.spectrum": ("Spectrum", "spectrum"),
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
+    "sounding.exam": ("Checkup",),
     "sounding.landscape.escape": ("Escape", "escape"),
     "sounding.landscape.stationary": ("stationary",),
     "sounding.landscape.stationary_point": ("StationaryPoint",),

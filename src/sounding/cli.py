@@ -120,34 +120,35 @@ def run(
 
 @main.command()
 @_report_options
+@click.option("--deep", is_flag=True, help="Train the case and examine its training.")
+@click.option("--steps", type=int, help="Of --deep: optimiser steps (default: the recipe's).")
 @click.option("--ignore", metavar="CODES", default="", help="Rules to leave out: SD203,SD204.")
 @click.argument("case_file", metavar="CASE.py")
 def checkup(
-    report: str | None, json_: str | None, force: bool, ignore: str, case_file: str
+    report: str | None,
+    json_: str | None,
+    force: bool,
+    deep: bool,
+    steps: int | None,
+    ignore: str,
+    case_file: str,
 ) -> None:
-    """Examine the `case` of a Python file on one batch.
+    """Examine the `case` of a Python file on one batch, or with --deep over its training.
 
-    Example: sounding checkup case.py
+    Example: sounding checkup --deep case.py
     """
     _check_outputs(report, json_, force)
     from sounding.checkup import checkup as examine
     from sounding.script.casefile import load_case
-    from sounding.train import check_model, first_batch, make_optimiser, seeded
+    from sounding.train.recipe import check_count
 
+    if steps is not None:
+        check_count("--steps", steps, 1)
+        deep = True
+    codes = tuple(code.strip().upper() for code in ignore.split(",") if code.strip())
     case = load_case(case_file)
-    with seeded(0):
-        model = case.build()
-        check_model(model)
-        optimizer = make_optimiser(case.recipe, model.parameters())
-        codes = tuple(code.strip().upper() for code in ignore.split(",") if code.strip())
-        exam = examine(
-            model,
-            case.loss,
-            first_batch(case),
-            optimizer=optimizer,
-            ignore=codes,
-            subject=case.name,
-        )
+    with _progress() as progress:
+        exam = examine(case, deep=deep, steps=steps, ignore=codes, progress=progress)
     _finish(exam, report, json_, force, code=1 if exam.problems else 0)
 
 

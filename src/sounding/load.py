@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.confusion import Confusion, Visit
 from sounding.curvature.density import Density
@@ -15,6 +14,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.landscape.escape import Escape
 from sounding.landscape.stationary_point import StationaryPoint
 from sounding.measure.readings import Attribution, Readings

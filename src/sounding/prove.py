@@ -10,7 +10,8 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from sounding.checkup import Checkup, checkup
+from sounding.checkup import checkup
+from sounding.exam import Checkup
 from sounding.remedies import apply, code
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable, Result, Series
@@ -18,9 +19,6 @@ from sounding.train import (
     Case,
     Progress,
     Trial,
-    first_batch,
-    make_optimiser,
-    seeded,
     silent,
     train,
 )
@@ -105,7 +103,7 @@ def prove(
     Returns:
         A Proof; 'not tested' where the remedy does not apply.
     """
-    text = code(remedy, examine_case(case).readings)
+    text = code(remedy, checkup(case).readings)
     return prove_arms(
         case_arm(case, steps),
         remedy,
@@ -150,17 +148,12 @@ def case_arm(case: Case, steps: int | None = None) -> Arm:
     return functools.partial(_train_treated, case, steps)
 
 
-def examine_case(case: Case, remedies: tuple[Remedy, ...] = (), *, seed: int = 0) -> Checkup:
-    """The checkup of a case's network as it is before the first step, with `remedies` applied.
-
-    The global random state is given back.
-    """
+def _examine_treated(
+    case: Case, steps: int | None, progress: Progress, remedies: tuple[Remedy, ...]
+) -> Checkup:
+    """The deep examination of a case with `remedies` applied."""
     treated = apply(remedies, case) if remedies else case
-    with seeded(seed):
-        model = treated.build()
-        optimiser = make_optimiser(case.recipe, model.parameters())
-        batch = first_batch(case, seed)
-        return checkup(model, case.loss, batch, optimizer=optimiser, subject=case.name)
+    return checkup(treated, deep=True, steps=steps, progress=progress)
 
 
 def _train_treated(case: Case, steps: int | None, remedies: tuple[Remedy, ...], seed: int) -> Trial:
@@ -299,7 +292,7 @@ def repair(
     """
     return repair_arms(
         case_arm(case, steps),
-        functools.partial(examine_case, case),
+        functools.partial(_examine_treated, case, steps, progress),
         seeds=seeds,
         steps=case.recipe.steps if steps is None else steps,
         finalists=finalists,

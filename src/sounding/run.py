@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from sounding.checkup import Checkup
+from sounding.exam import Checkup
 from sounding.result import Result
 from sounding.script.execute import check_target, execute
 from sounding.train import Progress, silent

@@ -151,9 +151,9 @@ def test_a_frozen_part_that_the_optimiser_holds(examine):
     readings, facts = frozen_and_held(examine)
     nothing = {"constant": constant(2.3, 2.3, learned=0.4)}
     finding = blocked_gradient(watched(readings, tests=nothing, **facts))
-    assert (finding.severity, finding.layers) == ("caution", ("0.weight",))
-    something = {"constant": constant(2.3, 2.1, learned=8.0)}
-    assert "9% of the loss is explained" in blocked_gradient(
+    assert (finding.severity, finding.layers) == ("problem", ("0.weight",))
+    something = {"constant": constant(2.3, 0.9, learned=8.0)}
+    assert "61% of the loss is explained" in blocked_gradient(
         watched(readings, tests=something, **facts)
     )
     without = {**facts, "groups": ()}

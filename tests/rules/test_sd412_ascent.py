@@ -94,3 +94,22 @@ def test_silent_on_an_adversary(examine):
 
     net = nn.Sequential(mlp(64, 32, 1))
     assert ascent(examine(net, loss=fooled).readings) is None
+
+
+def test_a_likelihood_that_is_minimised(watch):
+    def train(sign):
+        torch.manual_seed(0)
+        x = torch.randn(512, 4)
+        y = x.sum(1, keepdim=True)
+        net = mlp(4, 16, 1)
+        optimiser = torch.optim.SGD(net.parameters(), lr=1e-3)
+        for step in range(60):
+            rows = torch.arange(32 * step, 32 * step + 32) % 512
+            optimiser.zero_grad()
+            normal = torch.distributions.Normal(net(x[rows]), 1.0)
+            (sign * normal.log_prob(y[rows]).mean()).backward()
+            optimiser.step()
+
+    finding, _ = watch(lambda: train(1.0), "SD412")
+    assert "put a minus before it" in finding.message
+    assert watch(lambda: train(-1.0), "SD412")[0] is None

@@ -99,3 +99,23 @@ def test_not_applicable(ran):
         clipping_sets_the_rate(ran())
     with pytest.raises(NotApplicable, match="nothing is clipped"):
         clipping_sets_the_rate(ran(clipped_from=np.nan, bound=np.nan))  # by value
+
+
+@pytest.mark.parametrize(("bound", "harmful"), [(1e-5, True), (1.0, False)])
+def test_clipping_by_value(watch, bound, harmful):
+    def train():
+        x, y = samples.CLUSTERS
+        net = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, int(y.max()) + 1))
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(120):
+            rows = torch.arange(32 * step, 32 * step + 32) % len(x)
+            optimiser.zero_grad()
+            functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            nn.utils.clip_grad_value_(net.parameters(), bound)
+            optimiser.step()
+
+    finding, _ = watch(train, "SD507")
+    assert (finding is not None) == harmful
+    if finding is not None:
+        assert "clipping by value takes gradients of norm" in finding.message
+        assert finding.expected["loss"] < finding.measured["loss"] / 2

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison, Tuned
+from sounding.exam import Checkup
 from sounding.measure.readings import (
     Attribution,
     Call,

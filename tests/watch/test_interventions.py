@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sounding.measure.intervene import TESTS, Interventions
+from sounding.measure.intervene.baseline import _kernel, explained_without
 from sounding.watch.observer import Observer
 
 
@@ -115,7 +116,7 @@ def test_a_run_that_explodes_is_infinitely_worse():
 
 
 # No regression, no table, no parameter outside of the optimiser.
-NOTHING_TO_DO = ("scaled_targets", "visits", "adopted")
+NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted")
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -225,6 +226,10 @@ def test_labels_that_are_shuffled_carry_no_information():
     assert found["z_fit"] > 3
 
 
+def test_labels_are_not_judged_by_a_net_that_diverges():
+    assert "NaN or Inf" in watched(xy=data(n=4096), lr=1e30)[0].make("labels").failed
+
+
 def test_the_noise_scale_is_that_of_the_batches_gradients():
     interventions, record, _ = watched(lr=1e-6)
     found = interventions.make("noise")
@@ -285,3 +290,68 @@ def test_a_saddle_has_negative_curvature():
     found = interventions.make("saddle")
     assert found["smallest"] < -3 * found["residual"]
     assert found["largest"] > 0
+
+
+# -- yardsticks ------------------------------------------------------------------------------------
+
+
+def test_a_training_and_its_replay_are_the_same():
+    interventions, _, losses = watched(lr=0.1)
+    replayed = interventions.make("replayed")
+    np.testing.assert_allclose(replayed.curves["as_is"], losses, rtol=1e-6)
+    np.testing.assert_allclose(replayed.curves["changed"], losses, rtol=1e-5)
+    assert abs(replayed["difference"]) < 1e-6
+
+
+def linear(noise):
+    """y = x w + noise, with |w| = 1: 1 / (1 + noise^2) of the variance can be explained."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(1024, 8, generator=generator)
+    w = torch.full((8, 1), 8**-0.5)
+    return x, x @ w + noise * torch.randn(1024, 1, generator=generator)
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0])
+def test_a_simple_regression_explains_what_can_be_explained(noise):
+    found = watched(lambda: nn.Linear(8, 1), xy=linear(noise), loss=F.mse_loss, lr=1e-3)[0].make(
+        "baseline"
+    )
+    assert found["explained"] == pytest.approx(1 / (1 + noise**2), abs=4 * found["error"])
+    assert found["error"] < 0.1
+    assert found["samples"] == 512
+
+
+def test_a_simple_regression_on_noise_explains_nothing():
+    x, _ = linear(0.0)
+    y = torch.randn(1024, 1, generator=torch.Generator().manual_seed(5))
+    found = watched(lambda: nn.Linear(8, 1), xy=(x, y), loss=F.mse_loss, lr=1e-3)[0]
+    assert found.make("baseline")["explained"] < 0.05
+
+
+def test_leave_one_out_is_that():
+    """The closed form against fits without the sample, one by one."""
+    x, y = (t.double().numpy()[:40] for t in linear(0.5))
+    kernel, ridge = _kernel(x), 0.1 * np.trace(_kernel(x)) / 40
+    errors = []
+    for i in range(40):
+        rest = np.arange(40) != i
+        fit = np.linalg.solve(kernel[np.ix_(rest, rest)] + ridge * np.eye(39), (y - y.mean())[rest])
+        errors.append(float((y - y.mean())[i, 0] - kernel[i, rest] @ fit[:, 0]))
+    spread = (y - y.mean()) ** 2
+    np.testing.assert_allclose(
+        explained_without(kernel, y, ridge), (spread[:, 0] - np.square(errors)) / spread.mean()
+    )
+
+
+def test_a_loss_that_falls_without_end_has_a_mirror():
+    def likelihood(output, target):
+        return (-0.5 * (output - target).square()).mean()
+
+    x, y = linear(0.0)
+    train = {"xy": (x, y), "lr": 1e-3, "steps": 40}
+    upside_down = watched(lambda: nn.Linear(8, 1), loss=likelihood, **train)[0]
+    assert "no minimum" in upside_down.make("constant").failed
+    level = upside_down.make("mirrored")["mirrored_loss"]
+    assert level == pytest.approx(0.5 * float(y[:1024].var(correction=0)), rel=0.1)
+    right = watched(lambda: nn.Linear(8, 1), loss=lambda o, t: -likelihood(o, t), **train)[0]
+    assert "has a minimum" in right.make("mirrored").failed

@@ -58,6 +58,7 @@ class Graph:
             inputs=known,
             inside=self._scope.inside,
             numel=tensor.numel(),
+            dtype=str(tensor.dtype).removeprefix("torch."),
         )
         node.ancestors = 1 << node.index
         for index in known:

@@ -23,6 +23,7 @@ class Node:
     main: int = -1  # the input that carries the signal
     depth: int = 0  # weighted calls on the way along `main` from the input
     ancestors: int = 0  # as bits: the calls that its numbers depend on, itself included
+    dtype: str = ""  # of the output, 'float16'
     numel: int = 0  # entries of the output
     rows: int = 0  # samples in an input
     version: int = 0  # of the output when it was read; in-place operations raise it

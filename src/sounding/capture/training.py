@@ -59,8 +59,8 @@ class Listener:
     def loss(self, value: torch.Tensor) -> None:
         """`backward` is called on `value`, which still has its graph: it must not be kept."""
 
-    def clipped(self, norm: torch.Tensor | None, bound: float) -> None:
-        """Torch's clipping was called: the norm that it saw, None where it clips by value."""
+    def clipped(self, norm: torch.Tensor, bound: float) -> None:
+        """Torch's clipping was called: the norm that it saw, and its bound (by value: nan)."""
 
     def scores(self, output: torch.Tensor, target: torch.Tensor) -> None:
         """Cross-entropy of class scores (N, K) and labels (N,) is computed, with gradients on."""
@@ -278,9 +278,12 @@ class Training:
         self.listener.clipped(norm.detach(), float(max_norm))
         return norm
 
-    def _clip_value(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
-        original(*args, **kwargs)
-        self.listener.clipped(None, float("nan"))
+    def _clip_value(self, original: Callable, parameters: Any, *args: Any, **kwargs: Any) -> None:
+        held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        gradients = [p.grad for p in held if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients).detach()  # before it cuts in place
+        original(held, *args, **kwargs)
+        self.listener.clipped(norm, float("nan"))
 
     def _cross_entropy(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         if len(args) >= 2 and torch.is_grad_enabled() and not self._scoring:

@@ -96,6 +96,7 @@ def _call(node: Node, nodes: list[Node], model: nn.Module) -> Call:
         fan_in=node.fan_in,
         fan_out=node.fan_out,
         units=node.units,
+        dtype=node.dtype,
         size=node.output.features if node.output else 0,
         weight_second_moment=node.weight_second_moment,
         bias_second_moment=node.bias_second_moment,

@@ -50,6 +50,7 @@ class Loop(Result):
     evaluations: Evaluations
     modes: tuple[str, ...]  # modules that act otherwise in training, 'drop (Dropout, p=0.5)'
     training: bool  # whether the model is in training mode as it is trained
+    several: bool = False  # other optimisers step in between
     stale: int = 0  # of the foreign ones, those that never get a gradient
     # largest |scale| of each normalisation's weight, as the training ended
     scales: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -34,6 +34,7 @@ class Call(Result):
     fan_in: float = 0  # inputs summed by one output unit; a mean, so strides may make fractions
     fan_out: float = 0  # outputs fed by one input unit
     units: int = 0  # width of the output
+    dtype: str = ""  # of its output, 'float16'
     size: int = 0  # components of one sample's output: units x positions
     weight_second_moment: float = np.nan  # mean square of the weight's entries at the call
     bias_second_moment: float = np.nan

@@ -37,6 +37,7 @@ from sounding.rules.noise import noisy_gradient
 from sounding.rules.norm_scales import dead_scales
 from sounding.rules.output_range import output_range
 from sounding.rules.ownership import not_optimised, unregistered_parameters
+from sounding.rules.progress import loop_interferes, nothing_learnt
 from sounding.rules.propagation import (
     exploding_gradient,
     exploding_signal,
@@ -60,6 +61,7 @@ RULES = (
     Rule("SD101", "non-finite", nonfinite),
     Rule("SD102", "half-precision-underflow", half_precision_underflow),
     Rule("SD103", "non-finite-loss", nonfinite_loss),
+    Rule("SD104", "nothing-learnt", nothing_learnt),
     Rule("SD201", "vanishing-gradient", vanishing_gradient),
     Rule("SD202", "exploding-gradient", exploding_gradient),
     Rule("SD203", "dead-units", dead_units),
@@ -72,6 +74,7 @@ RULES = (
     Rule("SD210", "accumulated-gradients", accumulated_gradients),
     Rule("SD211", "undivided-accumulation", undivided_accumulation),
     Rule("SD212", "noisy-gradient", noisy_gradient),
+    Rule("SD213", "loop-interferes", loop_interferes),
     Rule("SD301", "zero-initialisation", zero_initialisation),
     Rule("SD302", "symmetric-units", symmetric_units),
     Rule("SD303", "initialisation-mismatch", initialisation_mismatch),

@@ -31,8 +31,8 @@ def blocked_gradient(readings: Readings) -> Finding | str | None:
     from it; an output that nothing uses, or a branch that ends in the loss as its target, is no
     such part. Who feeds a head with pre-trained features on purpose, and only forgot to take them
     out of the optimiser, is known by two signs: the weights are no random ones, and the head has
-    learnt. A part without `requires_grad` that the optimiser holds nevertheless is a caution, where
-    its weights are random and nothing was learnt.
+    learnt. A part without `requires_grad` that the optimiser holds nevertheless is reported where
+    its weights are random and less than half was learnt.
     """
     loop = looped(readings)
     cut = frozenset(loop.cut)
@@ -150,12 +150,12 @@ def _nowhere(readings: Readings, loop: Loop) -> Finding:
 
 
 def _frozen(readings: Readings, loop: Loop) -> Finding | str | None:
-    """What requires no gradient and is held nevertheless, random, in a run that learnt nothing."""
+    """What requires no gradient and is held nevertheless, random, in a run that learnt little."""
     held = {name for group in loop.groups for name in group.parameters}
     frozen = [n for n in loop.frozen if n in held and n in readings.weights.parameters]
     if not random_weights(readings, frozen):
         return None
-    if (share := learnt(readings)) > 0:
+    if (share := learnt(readings)) >= HALF:
         return (
             f"the optimiser holds frozen random weights, yet {share:.0%} of the loss is explained"
         )
@@ -163,9 +163,9 @@ def _frozen(readings: Readings, loop: Loop) -> Finding | str | None:
     return Finding(
         code="SD207",
         name="blocked-gradient",
-        severity="caution",
+        severity="problem",
         message=f"{len(frozen)} weights that the optimiser holds, {frozen[0]} the first of them, "
-        "have requires_grad=False and their random first values, and nothing is learnt; "
+        f"have requires_grad=False and their random first values, and {share:.0%} is learnt; "
         "if they are meant to learn, call requires_grad_(True) on them",
         layers=tuple(frozen),
         source=call.source,

@@ -105,11 +105,12 @@ def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
     and the same factor every time, though nothing but the unscaling stands between. The second: at
     nearly every step the gradient is longer than the bound, so gradient descent takes steps of
     lr x bound whatever the loss does, which may be meant; the fork without the clipping decides.
-    What divides the gradient by its own size does not feel a bound that is always reached.
+    What divides the gradient by its own size does not feel a bound that is always reached. Clipping
+    by value is judged by the run without it, begun again.
     """
     course = watched(readings)
     if not np.isfinite(course.bound).any():
-        raise NotApplicable("nothing is clipped by its norm")
+        return _by_value(readings, course)
     known = (course.clipped_from > course.bound) & np.isfinite(course.gradient_norm)
     looked = np.isfinite(course.gradient_norm)
     share = float(known.sum() / max(looked.sum(), 1))
@@ -168,6 +169,37 @@ def _bounded(
         expected=found.expected | {"clipped_share": 0.1},
         confidence="measured",
         remedies=(Remedy(name="scale_lr", arguments={"factor": norm / bound}, touches="recipe"),),
+    )
+
+
+def _by_value(readings: Readings, course: Course) -> Finding | str | None:
+    """Clipping by value that shortens nearly every gradient, in a run that hardly learns."""
+    cut = course.gradient_norm < course.clipped_from * (1 - SAME)
+    looked = np.isfinite(course.clipped_from)
+    if not looked.any():
+        raise NotApplicable("nothing is clipped")
+    share = float(cut.sum() / looked.sum())
+    if cut.sum() < BEFORE or share < HALF or explained(readings.test("constant")) >= HALF:
+        return None
+    found = relief(readings, "replayed")
+    before, after = np.median(course.clipped_from[cut]), np.median(course.gradient_norm[cut])
+    said = f"clipping by value takes gradients of norm {before:.3g} to {after:.3g}"
+    if not found.harmful:
+        return f"{said} at {share:.0%} of the steps, but without it {found.said}"
+    return Finding(
+        code="SD507",
+        name="clipping-sets-the-rate",
+        severity="problem",
+        message=(
+            f"{said} at {share:.0%} of the steps; begun again without it, {found.said}; clip by "
+            f"the norm, clip_grad_norm_(model.parameters(), {10 * before:.2g}), which rare ones "
+            "exceed"
+        ),
+        layers=(),
+        source="",
+        measured=found.measured | {"clipped_share": share, "norm_at_step": float(after)},
+        expected=found.expected | {"norm_at_step": float(before)},
+        confidence="measured",
     )
 
 

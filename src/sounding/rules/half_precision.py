@@ -56,12 +56,11 @@ def half_precision_underflow(readings: Readings) -> Finding | str | None:
 
 
 def _dtype(readings: Readings, index: int) -> str:
-    return getattr(readings.calls[index], "dtype", "") or readings.dtype
+    return readings.calls[index].dtype or readings.dtype
 
 
 def _behind(readings: Readings, index: int) -> bool:
-    """Whether a layer nearer to the loss gets a gradient that is small already, and not 0."""
+    """Whether a call nearer to the loss gets a gradient that is small already, and not 0."""
     assert readings.gradients is not None
-    later = [readings.gradients.rms[i] for i in readings.path if i > index]
-    sizes = [size for size in later if size > 0]
+    sizes = [size for size in readings.gradients.rms[index + 1 :] if size > 0]
     return bool(sizes) and min(sizes) < 2.0**-14  # from here on down float16 loses bits

@@ -66,11 +66,11 @@ def above(constant: Test) -> bool:
 def relief(readings: Readings, name: str) -> Relief:
     """Whether the fork `name` ends clearly lower, which the run as it is should have reached.
 
-    It must win QUARTER of what a constant leaves, HALF of what the run as it is has left, and more
-    than its own error (or at every single step: a loss that falls from a peak has an error as large
-    as itself), and come out below the constant. A run that is longer than its fork, and got
-    over it in the end, is judged by that end. Below 0, where a loss may fall without end, the
-    changed run itself is the floor.
+    It must win QUARTER of what a constant leaves; HALF of what the run as it is has left, or as
+    much again as that has learnt; and more than its own error (or at every single step: a loss that
+    falls from a peak has an error as large as itself). And it must come out below the constant. A
+    run that is longer than its fork, and got over it in the end, is judged by that end. Below 0,
+    where a loss may fall without end, the changed run itself is the floor.
 
     Raises:
         Untested: If the fork, or the best constant, is still to be made.
@@ -84,12 +84,13 @@ def relief(readings: Readings, name: str) -> Relief:
     reached = as_is if math.isfinite(as_is) else level  # what diverges has learnt nothing
     reached = min(reached, end) if math.isfinite(end) else reached
     gain, floor = reached - changed, min(0.0, changed)
+    main = min(HALF * (reached - floor), max(level - reached, 0.0)) * math.isfinite(as_is)
     said = f"the loss ends at {changed:.3g} instead of {as_is:.3g} in {fork['steps']:.0f} steps"
     harmful = (
         math.isfinite(changed)
         and changed < level
         and (fork["difference"] > ERRORS * fork["error"] or fork.values.get("wins") == 1)
-        and gain > max(QUARTER * (level - floor), HALF * (reached - floor) * math.isfinite(as_is))
+        and gain > max(QUARTER * (level - floor), main)
     )
     expected = {"loss": changed}
     return Relief(harmful, said, {"loss": as_is, "best_constant": level}, expected)

@@ -12,7 +12,7 @@ from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import ERRORS, HALF, QUARTER, Relief, explained, relief, watched
 
 SLOWER = {"slower": 0.1, "much_slower": 0.01, "far_slower": 1e-4}
 FASTER = {"faster": 10.0, "much_faster": 100.0, "far_faster": 1e4}
@@ -47,7 +47,7 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
         return _zero(course)
     if course.steps < LOOK:
         raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
-    if unsettled(course) is not None:
+    if unsettled(course) is not None and not _fell(readings):
         return None
     said = _unlearned(readings, QUARTER)
     if said is None:
@@ -60,6 +60,13 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
     if fallen >= QUARTER * (constant["start_loss"] - found.expected["loss"]):
         return f"the loss is on its way down, {fallen:.3g} since the start"
     return found
+
+
+def _fell(readings: Readings) -> bool:
+    """Whether the loss on the same batches is lower than at the start: what rose was their luck."""
+    constant = readings.test("constant")
+    error = math.hypot(constant["constant_error"], constant["now_error"])
+    return constant["start_loss"] - constant["now_loss"] > ERRORS * error
 
 
 def unsettled(course: Course) -> str | None:

@@ -6,6 +6,7 @@ import math
 
 from sounding.measure.loss_call import LossCall
 from sounding.measure.readings import Readings
+from sounding.rules.blocked import looped
 from sounding.rules.comparison import (
     DIFFERENCES,
     called,
@@ -15,7 +16,7 @@ from sounding.rules.comparison import (
     target_of,
 )
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, explained
+from sounding.rules.harm import HALF, explained, watched
 
 PROBABILITIES = ("softmax", "sigmoid", "hardsigmoid")
 AVERAGES, SIZES = {"mean", "sum", "div"}, {"pow", "square", "abs"}
@@ -92,8 +93,14 @@ def ascent(readings: Readings) -> Finding | str | None:
 
     Exact: the slope of the one with respect to the other is negative. Not judged where the user's
     code weights each sample (policy gradients have weights of both signs), and where the target is
-    the same for all samples, as in an adversary's loss.
+    the same for all samples, as in an adversary's loss. A loss that is written by hand is judged by
+    its best constant prediction: where none minimises it, but one minimises its negative, it falls
+    without end.
     """
+    seen = readings.loss_call
+    known = seen is not None and (seen.function or squared(readings, seen))
+    if seen is None or seen.target is None or not (known or _negated_square(readings)):
+        return _falls_without_end(readings)
     call = called(readings)
     target = target_of(call)
     if target.low == target.high:
@@ -116,6 +123,30 @@ def ascent(readings: Readings) -> Finding | str | None:
         f"take away the {'maximize' if upwards else 'minus'}",
         {"factor": factor},
         {"factor": abs(factor)},
+    )
+
+
+def _falls_without_end(readings: Readings) -> Finding | None:
+    """A loss by hand that has no lower bound, and whose negative has one."""
+    if readings.course is None or looped(readings).several:
+        return None
+    if "constant" not in readings.tests:
+        readings.test("constant")
+    if "no minimum" not in readings.tests["constant"].failed:
+        return None
+    level = readings.test("mirrored")["mirrored_loss"]
+    end = watched(readings).end()
+    return Finding(
+        code="SD412",
+        name="ascent",
+        severity="problem",
+        message=f"the loss falls without end, to {end:.3g} by now: no constant prediction "
+        f"minimises it, but one minimises its negative, {level:.3g}; put a minus before it",
+        layers=(),
+        source="" if readings.loss_call is None else readings.loss_call.source,
+        measured={"loss": end},
+        expected={"loss": level},
+        confidence="measured",
     )
 
 

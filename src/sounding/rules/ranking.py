@@ -17,13 +17,14 @@ from sounding.rules.finding import Finding
 # rate would help too is its effect.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
 RATE = ("SD501", "SD502", "SD506", "SD103")
-LEARNING = ("SD304", "SD305", "SD408", "SD411", *RATE)  # how a run that learns nothing may look
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
+LAST = "SD104"  # that a run came to nothing, whatever the reason
+LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, LAST)  # how that may look
 LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
 CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
     **dict.fromkeys(CALL, (*PASS, "SD303", *LEARNING, "SD504", "SD603")),
-    **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410")),
+    **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410", "SD213")),
     "SD415": LEARNING,
     "SD416": LEARNING,
     "SD102": (*PASS, *LEARNING),
@@ -36,6 +37,7 @@ CAUSES = {
     "SD301": ("SD201", "SD203", "SD205", "SD302", "SD303", *LEARNING),
     "SD302": (*PASS, "SD303", *LEARNING),
     "SD409": (*PASS, *LEARNING, "SD410"),
+    "SD606": (*PASS, "SD303", *LEARNING),
     "SD203": ("SD201", "SD205", "SD303", *LEARNING),
     "SD303": ("SD201", "SD202", "SD204", "SD205", "SD206", *LEARNING),
     "SD204": ("SD201", "SD202", "SD205", *LEARNING),
@@ -45,21 +47,22 @@ CAUSES = {
     "SD202": LEARNING,
     "SD410": LEARNING,
     "SD413": LEARNING,
-    "SD606": LEARNING,
     "SD603": LEARNING,
     "SD601": (*LEARNING, "SD605"),
     **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
-    "SD304": RATE,
-    "SD305": ("SD411", *RATE),
-    "SD408": ("SD502",),
-    "SD411": ("SD502",),
-    "SD506": ("SD501", "SD103"),
-    "SD505": (),
-    "SD512": ("SD502",),
-    "SD212": ("SD502",),
-    "SD501": ("SD103",),
-    "SD502": (),
-    "SD103": (),
+    "SD304": (*RATE, LAST),
+    "SD305": ("SD411", *RATE, LAST),
+    "SD506": ("SD501", "SD103", "SD408", "SD213", LAST),
+    "SD408": ("SD502", LAST),
+    "SD411": ("SD502", LAST),
+    "SD505": (LAST,),
+    "SD512": ("SD502", LAST),
+    "SD212": ("SD502", LAST),
+    "SD213": ("SD501", "SD502", LAST),
+    "SD501": ("SD103", LAST),
+    "SD502": (LAST,),
+    "SD103": (LAST,),
+    LAST: (),
 }
 ORDER = tuple(CAUSES)
 

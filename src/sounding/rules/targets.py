@@ -168,10 +168,13 @@ def label_range(readings: Readings) -> Finding | str | None:
     if len(counts) < 3 or counts[0] or (counts[1:] == 0).any() or count != readings.batch:
         return None
     said = f"the labels run from 1 to {target.high:.0f} for {call.classes} outputs"
-    if (1 - 1 / call.classes) ** int(count) > CHANCE:
-        return f"{said}, but {count} samples may miss one by chance"
-    if readings.course is not None and "recall_0" in readings.test("classes").values:
-        return f"{said} in this batch; 0 occurs in others"
+    if readings.course is not None:
+        seen = readings.test("classes")
+        if "recall_0" in seen.values:
+            return f"{said} in this batch; 0 occurs in others"
+        count = seen.values.get("labels", float(count))
+    if (1 - 1 / call.classes) ** float(count) > CHANCE:
+        return f"{said}, but {count:.0f} samples may miss one by chance"
     return Finding(
         code="SD415",
         name="label-range",

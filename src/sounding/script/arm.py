@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sounding.checkup import Checkup
+from sounding.exam import Checkup
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.script.execute import check_target

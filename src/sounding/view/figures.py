@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
@@ -16,6 +15,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series

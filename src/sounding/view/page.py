@@ -15,7 +15,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
@@ -23,6 +22,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code

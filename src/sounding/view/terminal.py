@@ -20,7 +20,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.confusion import Confusion
 from sounding.curvature.density import Density
@@ -29,6 +28,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code

@@ -11,7 +11,6 @@ from pathlib import PurePath
 
 import numpy as np
 
-from sounding.checkup import Checkup
 from sounding.compare import Comparison
 from sounding.curvature.density import Density
 from sounding.curvature.eigenpairs import Eigenpairs
@@ -19,6 +18,7 @@ from sounding.curvature.estimate import Estimate
 from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
+from sounding.exam import Checkup
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from sounding.checkup import Checkup, judged
+from sounding.exam import Checkup, judged
 from sounding.measure.intervene import Interventions
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
@@ -28,6 +30,7 @@ def diagnose(
     subject: str,
     *,
     rules: tuple[Rule, ...] = RULES,
+    ignore: tuple[str, ...] = (),
     tests: bool = True,
     progress: Progress = silent,
 ) -> Checkup | None:
@@ -41,7 +44,8 @@ def diagnose(
     for record in observer.records.values():
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
-            exams.append(_examined(record, seen, subject, rules, tests, progress))
+            look = functools.partial(judged, rules=rules, ignore=ignore, subject=subject)
+            exams.append(_examined(record, seen, look, tests, progress))
     for wanted in (lambda e: e.problems, lambda e: e.findings):
         if found := next((exam for exam in exams if wanted(exam)), None):
             return found
@@ -51,8 +55,7 @@ def diagnose(
 def _examined(
     record: Record,
     seen: Evaluated,
-    subject: str,
-    rules: tuple[Rule, ...],
+    look: Callable[[Readings], Checkup],
     tests: bool,
     progress: Progress,
 ) -> Checkup:
@@ -62,9 +65,7 @@ def _examined(
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
-        exams = [
-            judged(dataclasses.replace(t, tests=made), rules=rules, subject=subject) for t in taken
-        ]
+        exams = [look(dataclasses.replace(t, tests=made)) for t in taken]
         asked = dict.fromkeys(o.test for e in exams for o in e.outcomes if o.test)
         asked = [name for name in asked if name not in made]
         if interventions is None or not asked:
@@ -91,6 +92,7 @@ def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
     """The record's readings with what is known at the end."""
     course = record.course()
     loop = record.facts.loop(record.model, record.optimizer, evaluations)
+    loop = dataclasses.replace(loop, several=record.several)
     steps = np.arange(course.steps)
     history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
     return [

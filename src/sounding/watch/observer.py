@@ -87,9 +87,9 @@ class Observer(Listener):
         """Keep the number; no waiting for a device here."""
         self._try(self._backward, value)
 
-    def clipped(self, norm: torch.Tensor | None, bound: float) -> None:
+    def clipped(self, norm: torch.Tensor, bound: float) -> None:
         """The loop clips its gradients."""
-        self._now.clipped_from = math.nan if norm is None else norm
+        self._now.clipped_from = norm
         self._now.bound = bound
 
     def before_step(self, optimizer: Optimizer) -> None:

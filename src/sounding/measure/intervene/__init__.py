@@ -14,6 +14,7 @@ import numpy as np
 
 from sounding.measure.intervene import forks
 from sounding.measure.intervene.averaging import denoised
+from sounding.measure.intervene.baseline import baseline
 from sounding.measure.intervene.changes import (
     adopted,
     rectified,
@@ -24,7 +25,7 @@ from sounding.measure.intervene.changes import (
 )
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
-from sounding.measure.intervene.predictions import classes, constant, mixing, repeat
+from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
 from sounding.measure.intervene.statistics import recalibrated
@@ -33,7 +34,9 @@ from sounding.measure.intervene.targets import scaled_targets
 from sounding.measure.test import Test
 
 LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
+    "baseline": baseline,
     "constant": constant,
+    "mirrored": mirrored,
     "repeat": repeat,
     "mixing": mixing,
     "noise": noise,
@@ -70,7 +73,8 @@ ARMS: dict[str, Arm] = {
     "decoupled": Arm(settings=(("decoupled_weight_decay", True),)),
     "escaped": Arm(resume=True, change=escaped),
 }
-TESTS = (*LOOKS, *ARMS)
+REPLAYED = "replayed"  # the training as it was, beside the run itself
+TESTS = (*LOOKS, *ARMS, REPLAYED)
 
 
 class Interventions:
@@ -85,7 +89,10 @@ class Interventions:
         began = time.perf_counter()
         if name not in TESTS:
             return Test(name=name, values={}, failed=f"there is no intervention called {name!r}")
-        make = functools.partial(self._fork, name) if name in ARMS else self._look(name)
+        if name == REPLAYED:
+            make = self._replayed
+        else:
+            make = functools.partial(self._fork, name) if name in ARMS else self._look(name)
         try:
             test = make()
         except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
@@ -101,13 +108,26 @@ class Interventions:
 
         return look
 
+    def _replayed(self) -> Test:
+        """The run itself beside the training begun again as it was, while both see one batch."""
+        again = self._as_it_was(resume=False)
+        count = min(len(again), len(self._scene.steps) // forks.calls_a_step(self._scene))
+        if count < forks.LEAST:
+            raise ValueError(f"{count} steps with the same batches are too few to tell anything")
+        run, again = self._scene.course.loss[:count], again[:count]
+        curves = {"as_is": run, "changed": again}
+        return Test(name=REPLAYED, values=forks.compare(run, again), curves=curves)
+
+    def _as_it_was(self, *, resume: bool) -> np.ndarray:
+        if resume not in self._base:
+            self._base[resume] = forks.run(
+                self._scene, Arm(resume=resume), forks.length(self._scene)
+            )
+        return self._base[resume]
+
     def _fork(self, name: str) -> Test:
         arm = ARMS[name]
-        if arm.resume not in self._base:
-            self._base[arm.resume] = forks.run(
-                self._scene, Arm(resume=arm.resume), forks.length(self._scene)
-            )
-        as_is = self._base[arm.resume]
+        as_is = self._as_it_was(resume=arm.resume)
         changed = forks.run(self._scene, arm, len(as_is))
         curves = {"as_is": as_is, "changed": changed}
         return Test(name=name, values=forks.compare(as_is, changed), curves=curves)

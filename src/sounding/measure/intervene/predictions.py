@@ -52,8 +52,23 @@ def constant(scene: Scene) -> dict[str, float]:
     return values
 
 
-def fitted_constant(scene: Scene, steps: list[Step]) -> np.ndarray:
-    """The losses of the best constant prediction on `steps`.
+def mirrored(scene: Scene) -> dict[str, float]:
+    """The best constant prediction for the negative of a loss that has none itself.
+
+    Raises:
+        ValueError: If a constant minimises the loss as it is, or not even its negative.
+    """
+    steps = _some(scene)
+    try:
+        fitted_constant(scene, steps)
+    except ValueError:
+        fitted = fitted_constant(scene, steps, sign=-1.0)
+        return {"mirrored_loss": float(-fitted.mean()), "mirrored_error": _error(fitted)}
+    raise ValueError("the loss of a constant prediction has a minimum")
+
+
+def fitted_constant(scene: Scene, steps: list[Step], *, sign: float = 1.0) -> np.ndarray:
+    """The losses of the best constant prediction on `steps`; of the worst one with a sign of -1.
 
     Raises:
         ValueError: If the loss of a constant has no minimum.
@@ -76,8 +91,8 @@ def fitted_constant(scene: Scene, steps: list[Step]) -> np.ndarray:
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         total = torch.stack([loss.reshape(()) for loss in losses()]).mean()
-        total.backward()
-        return total
+        (sign * total).backward()
+        return sign * total
 
     with torch.enable_grad():
         optimiser.step(closure)
@@ -203,6 +218,7 @@ def classes(scene: Scene) -> dict[str, float]:
     often = max(right, key=lambda label: len(right[label]))
     values = {
         "classes": float(len(right)),
+        "labels": float(count),
         "minority_share": len(right[rare]) / count,
         "minority_count": float(len(right[rare])),
         "minority_recall": float(np.mean(right[rare])),
