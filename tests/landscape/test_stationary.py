@@ -99,6 +99,21 @@ def test_rosenbrock_has_its_one_minimum(start):
     assert found.distance < 1e-6  # the theorem of Newton and Kantorovich applies
 
 
+@pytest.mark.parametrize("length", [1e-3, 1e3])
+def test_the_answer_does_not_depend_on_the_units_of_the_parameters(length):
+    """Eigenvalues are divided by the square of the unit."""
+
+    def scaled(x, y):
+        return himmelblau(x / length, y / length)
+
+    for start, kind in (((3, 2), "strict minimum"), ((-0.2, -0.9), "maximum")):
+        one = sd.stationary(Plane(himmelblau, list(map(float, start))))
+        found = sd.stationary(Plane(scaled, [length * s for s in start]))
+        assert found.kind == one.kind == kind
+        np.testing.assert_allclose(found.parameters["x"], length * one.parameters["x"], rtol=1e-6)
+        assert found.smallest * length**2 == pytest.approx(one.smallest, rel=1e-5)
+
+
 def test_a_point_where_only_the_gradients_norm_is_stationary_is_said_to_be_one():
     """The slope of x + x^3 / 3 is 1 + x^2: no stationary point, its norm is least at 0."""
     point = sd.stationary(Plane(lambda x, y: x + x**3 / 3 + y**2, [0.5, 0.2]))

@@ -260,6 +260,17 @@ def _(result: Profile) -> str:
     return said + ": from " + " to ".join(ends)
 
 
+@headline.register
+def _(result: StationaryPoint) -> str:
+    return f"{result.kind.capitalize()}: {result.reason}"
+
+
+@headline.register
+def _(result: Escape) -> str:
+    said = "Escaped" if result.escaped else "Did not escape"
+    return f"{said}: the loss went from {number(result.start_loss)} to {number(result.loss)}"
+
+
 headline.register(Spectrum, wording_curvature.spectrum_headline)
 headline.register(Eigenpairs, wording_curvature.eigenpairs_headline)
 headline.register(Density, wording_curvature.density_headline)
