@@ -65,9 +65,11 @@ def ends(terrain: Terrain, found: Found, *, dense: bool, miss: float, most: int,
     largest, smallest = extremes(operator, miss=miss, most=most, seed=seed)
     assert smallest.vectors is not None
     assert largest.vectors is not None
+    low, high = float(smallest.values[0]), float(largest.values[0])
+    rounding = MARGIN * terrain.eps * max(abs(low), abs(high))
     return Ends(
-        float(smallest.values[0]), float(smallest.residuals[0]), smallest.bound,
-        float(largest.values[0]), float(largest.residuals[0]), largest.bound, miss,
+        low, max(float(smallest.residuals[0]), rounding), smallest.bound - rounding,
+        high, max(float(largest.residuals[0]), rounding), largest.bound + rounding, miss,
         torch.cat([smallest.vectors[:1], largest.vectors[:1]]), None,
         smallest.converged and largest.converged,
     )  # fmt: skip

@@ -19,6 +19,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.escape import Escape
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
