@@ -12,7 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sounding import data
+    from sounding import data, optim
     from sounding.checkup import checkup
     from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
     from sounding.exam import Checkup
+    from sounding.landscape.escape import Escape, escape
     from sounding.landscape.paths import Path, path
+    from sounding.landscape.stationary import stationary
+    from sounding.landscape.stationary_point import StationaryPoint
     from sounding.landscape.surface import Surface, surface
     from sounding.load import load
     from sounding.log import log
@@ -74,6 +77,9 @@ _HOMES = {
     "sounding.exam": ("Checkup",),
     "sounding.landscape.paths": ("Path", "path"),
     "sounding.landscape.surface": ("Surface", "surface"),
+    "sounding.landscape.escape": ("Escape", "escape"),
+    "sounding.landscape.stationary": ("stationary",),
+    "sounding.landscape.stationary_point": ("StationaryPoint",),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
     "sounding.objective": ("Objective",),
@@ -99,6 +105,7 @@ __all__ = [
     "Comparison",
     "Density",
     "Eigenpairs",
+    "Escape",
     "Estimate",
     "Finding",
     "NotApplicable",
@@ -118,6 +125,7 @@ __all__ = [
     "SharpnessMonitor",
     "SharpnessSeries",
     "Spectrum",
+    "StationaryPoint",
     "Study",
     "Surface",
     "Trial",
@@ -130,6 +138,7 @@ __all__ = [
     "effective_dimension",
     "eigenpairs",
     "empirical_fisher",
+    "escape",
     "explain",
     "extremes",
     "fisher",
@@ -142,6 +151,7 @@ __all__ = [
     "log",
     "log_determinant",
     "negative_curvature",
+    "optim",
     "path",
     "prove",
     "rate_range",
@@ -149,6 +159,7 @@ __all__ = [
     "report",
     "sharpness",
     "spectrum",
+    "stationary",
     "study",
     "surface",
     "trace",
@@ -169,8 +180,8 @@ class _Package(types.ModuleType):
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return importlib.import_module("sounding.data")
+    if name in ("data", "optim"):
+        return importlib.import_module(f"sounding.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sounding' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -15,7 +15,9 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -33,6 +35,7 @@ KINDS: tuple[type[Result], ...] = (
     Confusion,
     Density,
     Eigenpairs,
+    Escape,
     Estimate,
     Path,
     Profile,
@@ -45,6 +48,7 @@ KINDS: tuple[type[Result], ...] = (
     Sharpness,
     SharpnessSeries,
     Spectrum,
+    StationaryPoint,
     Study,
     Surface,
     Trial,

@@ -91,9 +91,10 @@ def rate_range(
 
 
 def _smoothed(loss: np.ndarray, window: int) -> np.ndarray:
-    """Medians over the last `window` steps; what is no number counts as infinite."""
+    """Medians over `window` steps around each; what is no number counts as infinite."""
     known = np.where(np.isfinite(loss), loss, np.inf)
-    padded = np.concatenate([np.full(window - 1, known[0]), known])
+    before, behind = window // 2, window - 1 - window // 2
+    padded = np.concatenate([np.full(before, known[0]), known, np.full(behind, known[-1])])
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 

@@ -72,7 +72,7 @@ def stuck(ran, **tests):
 def test_fires(ran):
     finding = saddle(stuck(ran))
     assert "after one move along it the loss is 0.193 lower" in finding.message
-    assert [r.name for r in finding.remedies] == ["reinitialise", "change_optimiser"]
+    assert [r.name for r in finding.remedies] == ["reinitialise", "escape", "change_optimiser"]
 
 
 @pytest.mark.parametrize(

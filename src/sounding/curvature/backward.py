@@ -21,13 +21,25 @@ class Backward:
     faster when the first one came.
     """
 
-    def __init__(self, outputs: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+        *,
+        batched: bool | None = None,
+    ) -> None:
+        """`batched` says whether a block goes through all at once; None: both are tried."""
         self._outputs = [strided(o) for o in outputs]
         self._inputs = list(inputs)
         self._from = Layout({str(i): o for i, o in enumerate(self._outputs)})
         self._to = Layout({str(i): x for i, x in enumerate(self._inputs)})
         self._live = [i for i, o in enumerate(self._outputs) if o.requires_grad]  # not constants
-        self._batched: bool | None = None  # whether a block goes through at once; None: not tried
+        self._batched = batched
+
+    @property
+    def batched(self) -> bool | None:
+        """Whether a block goes through all at once; None: not tried yet."""
+        return self._batched
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """(k, numbers of the outputs) -> (k, numbers of the inputs)."""

@@ -111,7 +111,7 @@ def forward(subject: Subject, batch: Batch) -> Product:
 
     def product(block: torch.Tensor) -> torch.Tensor:
         def gradient(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            return torch.func.grad(lambda v: _loss_at(subject, v, batch))(values)
+            return torch.func.grad(lambda v: loss_at(subject, v, batch))(values)
 
         here = {n: p.detach() for n, p in subject.names.items()}
         rows = []
@@ -125,7 +125,7 @@ def forward(subject: Subject, batch: Batch) -> Product:
     return product
 
 
-def _loss_at(subject: Subject, values: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+def loss_at(subject: Subject, values: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
     """The loss with other values in the place of the parameters."""
 
     class Substituted(torch.nn.Module):

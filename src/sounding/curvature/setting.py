@@ -108,7 +108,7 @@ class Subject:
             without_hooks(self.parameters),
         ):
             _copy_buffers(self.model)
-            _seed(self.seed)
+            seed_passes(self.seed)
             with torch.enable_grad():
                 yield
 
@@ -228,7 +228,7 @@ def _differentiable(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _seed(seed: int) -> None:
+def seed_passes(seed: int) -> None:
     """Every generator that a pass may draw from; torch.manual_seed takes milliseconds."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():

@@ -140,6 +140,26 @@ def zero_gradients(given: Given, readings: Readings | None) -> str:
     return "# right after every optimizer.step()\noptimizer.zero_grad()"
 
 
+def escape(given: Given, readings: Readings | None) -> str:
+    """Noise after a step whose gradient was small."""
+    return f"""\
+# once, before the loop
+steps, perturbed_at = 0, {-given["interval"]!r}
+
+# right after every optimizer.step(), before any zero_grad()
+steps += 1
+moving = [p for p in model.parameters() if p.grad is not None]
+size = torch.stack([p.grad.norm() for p in moving]).norm()
+if steps - perturbed_at >= {given["interval"]!r} and size <= {given["gradient_threshold"]!r}:
+    perturbed_at = steps
+    noise = [torch.randn_like(p) for p in moving]  # a point of the ball of this radius
+    share = torch.rand(()) ** (1 / sum(p.numel() for p in moving))
+    length = {given["radius"]!r} * share / torch.stack([n.norm() for n in noise]).norm()
+    with torch.no_grad():
+        for p, n in zip(moving, noise):
+            p += length.to(p.device) * n"""
+
+
 # -- fine-tuning -----------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from sounding.remedies import (
     optimisers,
     outputs,
     rate,
+    saddles,
     weights,
 )
 from sounding.remedies.remedy import Argument, Remedy
@@ -44,6 +45,7 @@ _LISTED: dict[str, tuple[Callable[..., None], ...]] = {
         finetune.discriminative_lr,
         finetune.gradual_unfreezing,
         batch_norm.freeze_norm,
+        saddles.escape,
     ),
     "weights": (
         weights.reinitialise,

@@ -45,7 +45,8 @@ def saddle(readings: Readings) -> Finding | str | None:
         message=(
             f"the training stands still at a saddle: the gradient's squared norm is {signal:.2g} "
             f"and the smallest eigenvalue of the Hessian {smallest:.3g} ± "
-            f"{hessian['residual']:.1g}; {said}; begin with larger random weights, or take Adam"
+            f"{hessian['residual']:.1g}; {said}; begin with larger random weights, add noise "
+            "where the gradient is small, or take Adam"
         ),
         layers=(),
         source="",
@@ -54,6 +55,7 @@ def saddle(readings: Readings) -> Finding | str | None:
         confidence="measured",
         remedies=(
             Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights"),
+            Remedy(name="escape", touches="recipe"),
             Remedy(name="change_optimiser", arguments={"to": "adamw"}, touches="recipe"),
         ),
     )

@@ -19,7 +19,9 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
@@ -270,6 +272,17 @@ def _(result: Profile) -> str:
     low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
     ends = (f"{number(values[i])} ({result.layers[i] or 'the model'})" for i in (low, high))
     return said + ": from " + " to ".join(ends)
+
+
+@headline.register
+def _(result: StationaryPoint) -> str:
+    return f"{result.kind.capitalize()}: {result.reason}"
+
+
+@headline.register
+def _(result: Escape) -> str:
+    said = "Escaped" if result.escaped else "Did not escape"
+    return f"{said}: the loss went from {number(result.start_loss)} to {number(result.loss)}"
 
 
 headline.register(Spectrum, wording_curvature.spectrum_headline)
