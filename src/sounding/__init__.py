@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sounding.train import Case, Recipe, Trial
     from sounding.verdict import Verdict, judge
     from sounding.view import report
+    from sounding.watch import Watched, watch
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ _HOMES = {
     "sounding.train": ("Case", "Recipe", "Trial"),
     "sounding.verdict": ("Verdict", "judge"),
     "sounding.view": ("report",),
+    "sounding.watch": ("Watched", "watch"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -111,6 +113,7 @@ __all__ = [
     "Study",
     "Trial",
     "Verdict",
+    "Watched",
     "by_layer",
     "checkup",
     "compare",
@@ -138,6 +141,7 @@ __all__ = [
     "spectrum",
     "study",
     "trace",
+    "watch",
 ]
 
 

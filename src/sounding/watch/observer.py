@@ -18,10 +18,11 @@ from sounding.capture.recorder import FAILURES, Recorder
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.measure.examination import readings
-from sounding.result import Series
+from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 
 ALWAYS = 500  # steps whose gradients are measured in any case
+SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
 
 
@@ -33,13 +34,23 @@ class Observer(Listener):
     training: its own failures are counted, and after three it takes its hooks off and says so.
     """
 
-    def __init__(self, *, budget: float = 0.03, keep: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        budget: float | None = 0.03,
+        keep: bool = True,
+        every: int | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self.training = Training(self)
-        self.budget = budget
+        self.fixed = budget  # None: by the length of a step
         self.keep = keep
+        self.every = every  # steps from one examination to the next, whatever it costs
+        self.journal = journal
+        self.steps = 0  # optimiser steps seen so far
+        self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
-        self.losses: list[torch.Tensor | float] = []  # one a step, of any optimiser
         self.failures: list[str] = []
         self.examined: list[int] = []
         self._now = Now()
@@ -51,11 +62,14 @@ class Observer(Listener):
         self._spent = 0.0
         self._start = self._last = time.perf_counter()
         self._plain: list[float] = []  # durations of the last steps that were not examined
+        self._usual = 0.0  # their median
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps seen so far."""
-        return len(self.losses)
+    def budget(self) -> float:
+        """Fraction of the time that examining may take."""
+        if self.fixed is not None:
+            return self.fixed
+        return SPARING if self._usual >= LONG else GENEROUS
 
     @contextlib.contextmanager
     def watching(self):
@@ -94,18 +108,18 @@ class Observer(Listener):
 
     def before_step(self, optimizer: Optimizer) -> None:
         """The gradients of this step are complete: read them, if the step is examined."""
-        self._try(self._read, optimizer)
+        self._try(self._read, optimizer, True)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
-        self._try(self._read, optimizer)  # a closure's forward and backward ran inside the step
+        self._try(self._read, optimizer, False)  # a closure's forward and backward ran inside the step
         self._try(self._close, optimizer)
 
     # -- a call -----------------------------------------------------------------------------
 
     def _called(self, model: nn.Module) -> Recorder | None:
         root = unwrapped(self.training.root(model))
-        if not self.losses:  # what came before the first forward pass was no step
+        if not self.steps:  # what came before the first forward pass was no step
             self._start = self._last = min(self._last, time.perf_counter())
         holders = [o for o in self.training.optimizers if holds(o, root)]
         if not holders and self._model is not None and self._model is not root:
@@ -153,8 +167,9 @@ class Observer(Listener):
             left = [p.grad for p in self._model.parameters() if p.grad is not None]
             there = _norm(left) if left else 0.0
             # zeroed before any backward of the step is zeroed; gradients of an input come first
-            now.carried = min(float(now.carried), float(there)) if now.losses else there
-        now.losses.append(value.detach().clone())
+            now.carried = _least(now.carried, there) if now.losses else there
+        on_cpu = value.device.type == "cpu"
+        now.losses.append(value.item() if on_cpu else value.detach().clone())
 
     # -- a step -----------------------------------------------------------------------------
 
@@ -168,6 +183,8 @@ class Observer(Listener):
         key = id(optimizer)
         if key in self._waiting:
             self.records[key] = self._waiting.pop(key)
+            if self.journal is not None:
+                self.journal.begin(self.records[key], optimizer)
             others = [r for r in self.records.values() if r is not self.records[key]]
             for other in others:
                 if other.model is not self.records[key].model and other.count < 3:
@@ -175,9 +192,11 @@ class Observer(Listener):
         if key not in self.records and id(None) in self._waiting:
             self.records[key] = record = self._waiting.pop(id(None))
             record.optimizer = optimizer
+            if self.journal is not None:
+                self.journal.begin(record, optimizer)
         return self.records.get(key)
 
-    def _read(self, optimizer: Optimizer) -> None:
+    def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)
         if recorder is None or not recorder.nodes or not self._now.losses or record is None:
             return
@@ -185,11 +204,14 @@ class Observer(Listener):
             return
         self._recorder = None
         record.facts.look(recorder, recorder.model, optimizer, self._held())
-        recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
-        taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
-        record.keep_reading(taken)
         self.examined.append(self.steps)
         self._looked = True
+        if self.journal is not None:
+            self.journal.look(recorder, optimizer, before=before)
+        if self.journal is None or record.due:
+            recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
+            taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
+            record.keep_reading(taken)
 
     def _close(self, optimizer: Optimizer) -> None:
         record = self._record(optimizer)
@@ -198,28 +220,37 @@ class Observer(Listener):
             record.facts.stepped()
             held = [p.grad for g in optimizer.param_groups for p in g["params"]]
             norm = _norm([g for g in held if g is not None]) if self._measures(record) else math.nan
-            record.step(self._now, norm)
+            record.step(self._now, norm, began - self._last)
+            if self.journal is not None and self._looked:
+                self.journal.stepped(record, record.count - 1)
         if self._now.losses:
-            window = torch.stack([w.reshape(()).float() for w in self._now.losses])
-            self.losses.append(window.mean())
+            self.steps += 1
+            self.latest = self._now.loss()
         self._now = Now()
         self._timed(began)
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
         if self._looked:
-            plain = float(np.median(self._plain)) if self._plain else 0.0
-            self._spent += max(now - self._last - plain, 0.0)
+            self._spent += max(now - self._last - self._usual, 0.0)
         else:
             self._spent += now - began
-            self._plain = [*self._plain[-31:], now - self._last]
+            self._plain.append(began - self._last)
+            if len(self._plain) >= 32 or not self._usual:
+                self._usual = float(np.median(self._plain))
+                self._plain.clear()
         self._looked, self._last = False, now
-        self._due = self._spent < self.budget * (now - self._start)
+        self._due = self._is_due(now)
         keeps = any(r.open for r in self.records.values())
         if len(self.failures) < FAILURES and (keeps or self._due):
             self.training.arm()
         elif self._recorder is None:
             self.training.disarm()
+
+    def _is_due(self, now: float) -> bool:
+        if self.every is not None:
+            return self.steps % self.every == 0
+        return self._spent < self.budget * (now - self._start)
 
     def _held(self) -> set[int]:
         every = self.training.optimizers
@@ -236,16 +267,21 @@ class Observer(Listener):
             self.training.disarm()
             return None
 
-    # -- afterwards -------------------------------------------------------------------------
+    # -- for the file -----------------------------------------------------------------------
 
-    def history(self) -> Series | None:
-        """The training loss of every step so far."""
-        if not self.losses:
-            return None
-        values = np.array([float(value) for value in self.losses])
-        return Series(
-            quantity="training loss", unit="", steps=np.arange(len(values)), values=values
-        )
+    def metrics(self, values: dict[str, float]) -> None:
+        """Numbers from the training's author."""
+        if self.journal is not None:
+            self._try(self.journal.metrics, self.steps, values)
+
+    def ended(self, reason: str) -> None:
+        """The training is over: everything that is known goes into the file."""
+        if self.journal is not None:
+            for record in self.records.values():
+                self._try(record.rows.send)
+            self._try(self.journal.close, reason, len(self.examined), self.overhead())
+
+    # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took."""
@@ -271,3 +307,12 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
     if not dense:
         return 0.0
     return torch.nn.utils.get_total_norm(dense)
+
+
+def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:
+    """The smaller one, without waiting for a device."""
+    tensor = next((v for v in (one, other) if isinstance(v, torch.Tensor)), None)
+    if tensor is None:
+        return min(float(one), float(other))
+    one, other = (torch.as_tensor(v, device=tensor.device).to(tensor) for v in (one, other))
+    return torch.minimum(one, other)
