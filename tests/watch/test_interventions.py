@@ -225,6 +225,10 @@ def test_labels_that_are_shuffled_carry_no_information():
     assert found["z_fit"] > 3
 
 
+def test_labels_are_not_judged_by_a_net_that_diverges():
+    assert "NaN or Inf" in watched(xy=data(n=4096), lr=1e30)[0].make("labels").failed
+
+
 def test_the_noise_scale_is_that_of_the_batches_gradients():
     interventions, record, _ = watched(lr=1e-6)
     found = interventions.make("noise")

@@ -31,7 +31,8 @@ def labels(scene: Scene) -> dict[str, float]:
     batches, because a later epoch brings the same samples again; each is tested once.
 
     Raises:
-        ValueError: If the targets are not seen, or too few samples were kept.
+        ValueError: If the targets are not seen, too few samples were kept, or the net that is
+            fitted ends in losses that are not finite.
     """
     call = scene.call
     if call is None or call.target is None:
@@ -117,6 +118,8 @@ def _z(
 
     true = mean(mixed=False)
     draws = [mean(mixed=True) for _ in range(DRAWS)]
+    if not np.isfinite([true, *draws]).all():
+        raise ValueError("begun again on a part of the samples, the net ends in NaN or Inf")
     spread = float(np.std(draws, ddof=1))
     z = (float(np.mean(draws)) - true) / spread if spread > 0 else math.nan
     return z, sum(len(rows) for _, rows in chosen)
