@@ -99,7 +99,7 @@ def seen(
     """What an observer saw, judged."""
     checkup = diagnose(observer, subject, tests=tests, progress=progress)
     if observer.journal is not None:
-        observer.journal.judged(checkup)
+        observer.journal.end(checkup)
     return Run(
         subject=subject,
         checkup=checkup,

@@ -25,6 +25,7 @@ from sounding.verdict import Verdict
 from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding
 from sounding.view.figures_compare import draw_comparison
+from sounding.view.figures_watched import draw_training
 from sounding.view.figures_curvature import (
     draw_estimate,
     draw_point,
@@ -34,6 +35,7 @@ from sounding.view.figures_curvature import (
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars
+from sounding.watch import Training, Watched
 
 # Each colour with a mark or a hatch of its own.
 CURVES = {
@@ -137,6 +139,21 @@ def _(result: Series, ax: Any = None) -> Any:
     ax.plot(result.steps, result.values, color=TREATED)
     ax.set_xlabel("step")
     ax.set_ylabel(_with_unit(result.quantity, result.unit))
+    return ax
+
+
+@plot.register
+def _(result: Training, ax: Any = None) -> Any:
+    return draw_training(result, _axis(ax))
+
+
+@plot.register
+def _(result: Watched, ax: Any = None) -> Any:
+    """The first training; the others are drawn by their own `plot`."""
+    ax = _axis(ax)
+    if result.trainings:
+        draw_training(result.trainings[0], ax)
+    ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -157,7 +158,7 @@ class Watch:
             self._observer.ended(reason(error))
             self.checkup = diagnose(self._observer, self._subject, tests=tests)
             if self._observer.journal is not None:
-                self._observer.journal.judged(self.checkup)
+                self._observer.journal.end(self.checkup)
         finally:
             self._stack.__exit__(kind, error, traceback)
 
@@ -189,6 +190,7 @@ def journalled(
     observer.journal = Journal(
         writer, subject=subject, budget=observer.fixed, every=observer.every
     )
+    observer.judge = functools.partial(diagnose, observer, subject, tests=False)
     with contextlib.ExitStack() as stack:
         stack.callback(listen(observer.metrics))
         stack.enter_context(_told_of_the_end(observer))

@@ -35,8 +35,8 @@ Entry = dict[str, Any]  # one line: 'kind', and plain values; arrays where there
 
 
 def encoded(entry: Entry) -> bytes:
-    """The line of one entry. nan becomes null, infinity 1e999, which JSON allows and reads so."""
-    text = _text(entry).encode("utf-8", "backslashreplace")
+    """The line of one entry."""
+    text = as_json(entry).encode("utf-8", "backslashreplace")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -152,14 +152,15 @@ class Writer:
                     yield entry
 
 
-def _text(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """Plain values and arrays; nan becomes null, infinity 1e999, which every reader takes for it."""
     if isinstance(value, dict):
-        items = (f"{json.dumps(str(k), ensure_ascii=False)}:{_text(v)}" for k, v in value.items())
+        items = (f"{json.dumps(str(k), ensure_ascii=False)}:{as_json(v)}" for k, v in value.items())
         return "{" + ",".join(items) + "}"
     if isinstance(value, np.ndarray):
         return _row(value.tolist(), DIGITS.get(value.dtype, PRECISION))
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_text, value)) + "]"
+        return "[" + ",".join(map(as_json, value)) + "]"
     if isinstance(value, float):
         return _number(value)
     return json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,6 @@ import datetime
 import functools
 import math
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from sounding import __version__
 from sounding.capture.recorder import Recorder
 from sounding.checkup import Checkup
 from sounding.measure.examination import read_optimiser
-from sounding.rules import Finding
 from sounding.watch.file import VERSION, Writer
 from sounding.watch.glance import Glance, glance
 from sounding.watch.motion import Motion
@@ -119,8 +117,9 @@ class Journal:
         for name, value in values.items():
             self.writer.add({"kind": "metric", "name": name, "step": step, "value": value})
 
-    def findings(self, step: int, found: Iterable[Finding]) -> None:
+    def judged(self, step: int, checkup: Checkup | None) -> None:
         """What the rules say after `step` steps; it takes the place of what they said before."""
+        found = () if checkup is None else checkup.findings
         self.writer.add(
             {
                 "kind": "findings",
@@ -138,7 +137,7 @@ class Journal:
             }
         )
 
-    def close(self, reason: str, examined: int, overhead: float) -> None:
+    def ended(self, reason: str, examined: int, overhead: float) -> None:
         """Say how the training ended, and what watching it cost. Only the first reason counts."""
         if not self._ended:
             self._ended = True
@@ -146,7 +145,7 @@ class Journal:
                 {"kind": "end", "reason": reason, "examined": examined, "overhead": overhead}
             )
 
-    def judged(self, checkup: Checkup | None) -> None:
+    def end(self, checkup: Checkup | None) -> None:
         """The last entry: the whole checkup."""
         if checkup is not None:
             self.writer.add({"kind": "checkup", "checkup": checkup.to_dict()})

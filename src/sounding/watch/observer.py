@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sounding.capture.passes import finish
 from sounding.capture.recorder import FAILURES, Recorder
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
+from sounding.checkup import Checkup
 from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
@@ -47,6 +49,7 @@ class Observer(Listener):
         self.keep = keep
         self.every = every  # steps from one examination to the next, whatever it costs
         self.journal = journal
+        self.judge: Callable[[], Checkup | None] | None = None  # asked when all was read anew
         self.steps = 0  # optimiser steps seen so far
         self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
@@ -59,6 +62,7 @@ class Observer(Listener):
         self._model: nn.Module | None = None  # last called in training
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
+        self._judgeable = False  # there are new readings, on which the rules were not asked
         self._spent = 0.0
         self._start = self._last = time.perf_counter()
         self._plain: list[float] = []  # durations of the last steps that were not examined
@@ -212,6 +216,7 @@ class Observer(Listener):
             recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
             taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
             record.keep_reading(taken)
+            self._judgeable = True
 
     def _close(self, optimizer: Optimizer) -> None:
         record = self._record(optimizer)
@@ -223,6 +228,9 @@ class Observer(Listener):
             record.step(self._now, norm, began - self._last)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
+                if self._judgeable and self.judge is not None:
+                    self._judgeable = False
+                    self.journal.judged(self.steps, self.judge())
         if self._now.losses:
             self.steps += 1
             self.latest = self._now.loss()
@@ -279,7 +287,7 @@ class Observer(Listener):
         if self.journal is not None:
             for record in self.records.values():
                 self._try(record.rows.send)
-            self._try(self.journal.close, reason, len(self.examined), self.overhead())
+            self._try(self.journal.ended, reason, len(self.examined), self.overhead())
 
     # -- afterwards -------------------------------------------------------------------------
 

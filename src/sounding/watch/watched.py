@@ -15,7 +15,8 @@ from sounding.watch.file import Entry
 from sounding.watch.reader import Reader
 from sounding.watch.thin import COLUMNS, EDGES, rows
 
-DEPTH = ("signal", "signal_error", "gradient", "gradient_error")
+DEPTH = ("signal", "signal_error", "gradient", "gradient_error")  # of layers
+MOTION = ("ratio", "second", "effective_lr")  # of parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,31 +180,35 @@ class GatheredTraining:
                     raise ValueError(f"{name} has {given.shape} numbers for {len(of)} names")
                 values[[known[one] for one in of]] = given
             found[name] = values
+        with np.errstate(divide="ignore"):
+            eps = np.nan_to_num(_number(self.about.get("eps")))
+            found["effective_lr"] = found["lr"] / (found["second"] + eps)
         return found
 
     def result(self) -> Training:
         """What has been taken so far."""
-        names = ("step", *COLUMNS, *EDGES)
-        columns = {n: np.concatenate([np.zeros(0), *(b[n] for b in self.blocks)]) for n in names}
-        order = np.argsort(columns["step"], kind="stable")
-        columns = {name: values[order] for name, values in columns.items()}
-        tables = {name: self._table(name) for name in (*DEPTH, "ratio", "second")}
-        eps = _number(self.about.get("eps"))
-        lr = np.array([depth["lr"] for depth in self.depths], dtype=np.float64)
-        with np.errstate(divide="ignore"):
-            effective = lr[:, None] / (tables["second"] + np.nan_to_num(eps))
+        columns = self.columns()
+        tables = {name: self._table(name) for name in (*DEPTH, *MOTION)}
         return Training(
             model=str(self.about.get("model", "")),
             optimiser=str(self.about.get("optimiser", "")),
-            eps=eps,
+            eps=_number(self.about.get("eps")),
             steps=columns.pop("step").astype(np.int64),
             layers=tuple(self.layers),
             parameters=tuple(self.parameters),
             examined=np.array([depth["step"] for depth in self.depths], dtype=np.int64),
-            effective_lr=effective,
             **columns,
             **tables,
         )
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The rows of all blocks, in the order of their steps."""
+        if len(self.blocks) > 1:
+            names = ("step", *COLUMNS, *EDGES)
+            whole = {name: np.concatenate([b[name] for b in self.blocks]) for name in names}
+            order = np.argsort(whole["step"], kind="stable")
+            self.blocks = [{name: values[order] for name, values in whole.items()}]
+        return dict(self.blocks[0]) if self.blocks else rows({"loss": []})
 
     def _table(self, name: str) -> np.ndarray:
         width = len(self.layers if name in DEPTH else self.parameters)
