@@ -40,6 +40,7 @@ def serve(
     with Reader(path) as reader, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
+        listening.listen(16)  # whoever opens the address at once waits, and is not refused
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
         story = Story(reader)

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,14 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _row(values: Iterable[Any], digits: int) -> str:
-    rows = (_row(v, digits) if isinstance(v, list) else _number(v, digits) for v in values)
-    return "[" + ",".join(rows) + "]"
+def _row(values: list[Any], digits: int) -> str:
+    if values and isinstance(values[0], list):
+        return "[" + ",".join(_row(row, digits) for row in values) + "]"
+    text = ",".join([f"%.{digits}g"] * len(values)) % tuple(values)
+    return "[" + text.replace("nan", "null").replace("inf", "1e999") + "]"
 
 
-def _number(value: float, digits: int = PRECISION) -> str:
+def _number(value: float) -> str:
     if math.isfinite(value):
-        return f"{value:.{digits}g}"
+        return f"{value:.{PRECISION}g}"
     return "null" if math.isnan(value) else "1e999" if value > 0 else "-1e999"

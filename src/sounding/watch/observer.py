@@ -23,6 +23,7 @@ from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 
+NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
@@ -60,10 +61,12 @@ class Observer(Listener):
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
         self._recorder: Recorder | None = None
         self._model: nn.Module | None = None  # last called in training
+        self._parameters: list[nn.Parameter] = []  # its own
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
-        self._spent = 0.0
+        self._spent = 0.0  # on steps that were examined, seconds
+        self._idle = 0.0  # on the others
         self._start = self._last = time.perf_counter()
         self._plain: list[float] = []  # durations of the last steps that were not examined
         self._usual = 0.0  # their median
@@ -128,7 +131,7 @@ class Observer(Listener):
         holders = [o for o in self.training.optimizers if holds(o, root)]
         if not holders and self._model is not None and self._model is not root:
             return None  # nobody trains it, and another model is
-        self._model = root
+        self._model, self._parameters = root, list(root.parameters())
         whole = not is_compiled(model)  # hooks on every call would be compiled too
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
@@ -168,7 +171,7 @@ class Observer(Listener):
         latest = next(reversed(self.records.values()), None)
         clean = isinstance(now.carried, float) and now.carried == 0
         if not clean and self._model is not None and self._measures(latest):
-            left = [p.grad for p in self._model.parameters() if p.grad is not None]
+            left = [p.grad for p in self._parameters if p.grad is not None]
             there = _norm(left) if left else 0.0
             # zeroed before any backward of the step is zeroed; gradients of an input come first
             now.carried = _least(now.carried, there) if now.losses else there
@@ -179,8 +182,9 @@ class Observer(Listener):
 
     def _measures(self, record: Record | None) -> bool:
         """Whether there is time for the norms of this step."""
-        allowed = self.budget * (time.perf_counter() - self._start)
-        return record is None or record.count < ALWAYS or self._spent < allowed
+        if record is None or record.count < ALWAYS:
+            return True
+        return self._idle < NORMS * self.budget * (time.perf_counter() - self._start)
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
@@ -242,7 +246,7 @@ class Observer(Listener):
         if self._looked:
             self._spent += max(now - self._last - self._usual, 0.0)
         else:
-            self._spent += now - began
+            self._idle += now - began
             self._plain.append(began - self._last)
             if len(self._plain) >= 32 or not self._usual:
                 self._usual = float(np.median(self._plain))
@@ -258,7 +262,7 @@ class Observer(Listener):
     def _is_due(self, now: float) -> bool:
         if self.every is not None:
             return self.steps % self.every == 0
-        return self._spent < self.budget * (now - self._start)
+        return self._spent + self._idle < self.budget * (now - self._start)
 
     def _held(self) -> set[int]:
         every = self.training.optimizers
@@ -293,7 +297,7 @@ class Observer(Listener):
 
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took."""
-        return self._spent / max(self._last - self._start, 1e-9)
+        return (self._spent + self._idle) / max(self._last - self._start, 1e-9)
 
 
 def holds(optimizer: Optimizer, model: nn.Module) -> bool:

@@ -54,19 +54,24 @@ function take(run, news) {
 }
 
 function takeTraining(run, told, i) {
-  if (!run.trainings[i]) run.trainings[i] = { ...told, steps: [], columns: Object.fromEntries(Object.keys(QUANTITIES).map((q) => [q, []])) };
+  if (!run.trainings[i]) run.trainings[i] = { ...told, steps: [], spread: [], columns: Object.fromEntries(Object.keys(QUANTITIES).map((q) => [q, []])) };
   const training = run.trainings[i];
   training.series = told.series;
   training.steps.push(...told.columns.steps);
   for (const [name, { of }] of Object.entries(QUANTITIES)) {
     const codes = unpack(told.columns[name]), width = training[of].length;
-    for (let k = 0; k < told.columns.steps.length; k += 1) training.columns[name].push(codes.subarray(k * width, (k + 1) * width));
+    for (let k = 0; k < told.columns.steps.length; k += 1) {
+      const column = codes.subarray(k * width, (k + 1) * width);
+      training.columns[name].push(column);
+      if (name === "ratio") training.spread.push(spread(column));
+    }
   }
   thin(training);
 }
 
 function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
   return new Uint16Array(bytes.buffer);
 }
 
@@ -75,6 +80,7 @@ function thin(training) {
   if (training.steps.length <= 480) return;
   const keep = (_, i, all) => i === all.length - 1 || i % 2 === 0;
   training.steps = training.steps.filter(keep);
+  training.spread = training.spread.filter(keep);
   for (const name of Object.keys(QUANTITIES)) training.columns[name] = training.columns[name].filter(keep);
 }
 
@@ -156,7 +162,7 @@ function buildPick(run) {
 }
 
 function buildPanels(run) {
-  const names = [...PANELS.map((p) => p.name), "Updates", ...run.metrics.map((m) => m.name)];
+  const names = [...PANELS.map((p) => p.name), "Update / weight", ...run.metrics.map((m) => m.name)];
   const place = run.find(".small-panels");
   if (run.charts.length === names.length && run.charts.every((chart, i) => chart.name === names[i])) return;
   run.charts = names.map((name) => {
@@ -268,7 +274,9 @@ function drawLoss(run, series, span) {
 function drawDepth(run, training, span) {
   const { map } = run, kind = QUANTITIES[run.quantity], columns = training.columns[run.quantity];
   const at = run.at === null ? columns.length - 1 : Math.min(run.at, columns.length - 1);
-  Object.assign(map, { columns, steps: training.steps, names: training[kind.of], at, layer: run.layer, colour: kind.colour, from: span.from, to: span.to, bounds: range(columns) });
+  const key = `${run.pick} ${run.quantity} ${columns.length} ${training.steps[columns.length - 1]}`;
+  if (map.key !== key) Object.assign(map, { key, bounds: range(columns) });
+  Object.assign(map, { columns, steps: training.steps, names: training[kind.of], at, layer: run.layer, colour: kind.colour, from: span.from, to: span.to });
   for (const button of run.find(".tabs").children) button.setAttribute("aria-pressed", String(button.dataset.quantity === run.quantity));
   run.find(".about").textContent = kind.about;
   const slider = run.find(".time input");
@@ -321,17 +329,20 @@ function drawPanel(run, training, chart, i, span) {
   drawCurves(chart);
 }
 
-// Median, lower and upper tenth of the update ratio over all parameters.
+// Lower tenth, middle and upper tenth of a column.
+function spread(codes) {
+  const sorted = Uint16Array.from(codes).sort();
+  let first = 0, last = sorted.length;
+  while (first < last && sorted[first] <= 1) first += 1;
+  while (last > first && sorted[last - 1] === BROKEN) last -= 1;
+  const at = (share) => (last > first ? 10 ** decade(sorted[first + Math.floor(share * (last - first - 1))]) : null);
+  return [at(0.1), at(0.5), at(0.9)];
+}
+
 function spreadOf(training) {
-  const columns = training.columns.ratio;
-  if (!columns.length || !columns[0].length) return [];
-  const parts = columns.map((codes) => {
-    const values = [...codes].filter((v) => v > 1 && v < BROKEN).sort((a, b) => a - b);
-    const at = (share) => (values.length ? 10 ** decade(values[Math.floor(share * (values.length - 1))]) : null);
-    return [at(0.1), at(0.5), at(0.9)];
-  });
-  const pick = (k) => parts.map((part) => part[k]);
-  return [{ steps: training.steps, values: pick(1), low: pick(0), high: pick(2), colour: "spread", label: "update / weight: middle of the parameters, and 8 in 10", sparse: true }];
+  if (training.spread.every((parts) => parts[1] === null)) return [];
+  const pick = (k) => training.spread.map((parts) => parts[k]);
+  return [{ steps: training.steps, values: pick(1), low: pick(0), high: pick(2), colour: "spread", label: "middle of all parameters, and 8 in 10", sparse: true }];
 }
 
 function legend(place, lines) {

@@ -11,6 +11,8 @@ function mapColour(share) {
   return MAP[low].map((v, i) => Math.round(v + (MAP[low + 1][i] - v) * (at - low)));
 }
 
+const PALETTE = Array.from({ length: 256 }, (_, i) => mapColour(i / 255));
+
 function colours() {
   const style = getComputedStyle(document.documentElement);
   const names = ["surface", "ink", "muted", "line", "edge", "problem", "rms", "spread", "gradient", "activation", "weight"];
@@ -36,7 +38,7 @@ function pen(canvas) {
 
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 const power = (k) => (k === 0 ? "1" : `10${[...String(k)].map((c) => RAISED[c]).join("")}`);
-const whole = (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f");
+const whole = (value) => (value || 0).toLocaleString("en-GB").replaceAll(",", "\u202f");
 
 function number(value) {
   if (value === null || Number.isNaN(value)) return "not measured";
@@ -62,7 +64,7 @@ function ticks(low, high, most) {
   const unit = 10 ** Math.floor(Math.log10(rough || 1));
   const step = [1, 2, 5, 10].map((k) => k * unit).find((k) => k >= rough) || 10 * unit;
   const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) found.push(at * step);
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) found.push(at * step || 0);
   return found;
 }
 
@@ -82,18 +84,20 @@ function logTicks(low, high, most) {
   return found;
 }
 
-// Where the middle of the values lies: the axis is not ruled by a single spike of a broken run.
+// Smallest and largest value with a little room, as logarithms where the axis is logarithmic.
 function extent(rows, log) {
-  let values = [];
-  for (const row of rows) for (const v of row) if (Number.isFinite(v) && (!log || v > 0)) values.push(log ? Math.log10(v) : v);
-  if (!values.length) return [0, 1];
-  values.sort((a, b) => a - b);
-  let low = values[0], high = values[values.length - 1];
-  if (high - low < 1e-9 * Math.max(1, Math.abs(high))) {
-    const room = log ? 0.3 : Math.abs(high) * 0.1 || 1;
-    return [low - room, high + room];
+  let low = Infinity, high = -Infinity;
+  for (const row of rows) {
+    for (const v of row) {
+      if (v === null || !Number.isFinite(v) || (log && v <= 0)) continue;
+      if (v < low) low = v;
+      if (v > high) high = v;
+    }
   }
-  const room = (high - low) * 0.06;
+  if (low > high) return [0, 1];
+  if (log) [low, high] = [Math.log10(low), Math.log10(high)];
+  const flat = high - low < 1e-9 * Math.max(1, Math.abs(high));
+  const room = flat ? (log ? 0.3 : Math.abs(high) * 0.1 || 1) : (high - low) * 0.06;
   return [low - room, high + room];
 }
 
@@ -143,11 +147,13 @@ function stepAxis(ctx, range, { left, right, bottom, x, c }) {
   ctx.fillStyle = c.muted;
   ctx.textAlign = "center";
   let end = -Infinity;
+  const unit = ctx.measureText("step").width + 10;
+  ctx.fillText("step", right - unit / 2 + 5, bottom + 13);
   for (const step of ticks(range.from, range.to, (right - left) / 90)) {
     if (step % 1) continue;
     const label = whole(step), half = ctx.measureText(label).width / 2;
-    const place = Math.min(right - half, x(step));
-    if (place - half < end + 8) continue;
+    const place = x(step);
+    if (place - half < end + 8 || place + half > right - unit) continue;
     ctx.fillText(label, place, bottom + 13);
     end = place + half;
   }
@@ -254,7 +260,7 @@ function range(columns) {
 // is not finite is never averaged away.
 function pixels(columns, rows, c, [low, high]) {
   const image = new ImageData(columns.length, rows), bad = rgb(c.problem), out = image.data;
-  const palette = Array.from({ length: 256 }, (_, i) => mapColour(i / 255));
+  const palette = PALETTE;
   const layers = columns[0].length, scale = 255 / (high - low);
   columns.forEach((codes, column) => {
     for (let row = 0; row < rows; row += 1) {
@@ -289,9 +295,13 @@ function drawMap(view) {
   if (view.columns.length && view.names.length) {
     const rows = Math.max(1, Math.min(view.names.length, Math.round(bottom - top)));
     const off = view.off || (view.off = document.createElement("canvas"));
-    off.width = view.columns.length;
-    off.height = rows;
-    off.getContext("2d").putImageData(pixels(view.columns, rows, c, view.bounds), 0, 0);
+    const drawn = `${view.key} ${rows} ${c.problem}`;
+    if (view.drawn !== drawn) {
+      view.drawn = drawn;
+      off.width = view.columns.length;
+      off.height = rows;
+      off.getContext("2d").putImageData(pixels(view.columns, rows, c, view.bounds), 0, 0);
+    }
     ctx.imageSmoothingEnabled = false;
     ctx.save();
     ctx.beginPath();
