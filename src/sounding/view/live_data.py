@@ -150,18 +150,22 @@ def _training(training: GatheredTraining, start: int, *, whole: bool) -> dict[st
 
 
 def curves(training: GatheredTraining, points: int = POINTS) -> dict[str, np.ndarray]:
-    """Every number of a step, in at most `points` bins of equally many rows."""
+    """Every number of a step, in at most `points` bins of equally many steps.
+
+    Beside them `last`, the number of the last step, and `usual`, the median time of a step.
+    """
     columns = training.columns()
-    rows = len(columns["step"])
-    last = columns["step"][-1:]
-    taken = columns["seconds"][np.isfinite(columns["seconds"])]
-    width = -(-rows // points) if rows else 1
-    starts = np.arange(0, rows, width)
+    steps, taken = columns["step"], columns["seconds"][-1000:]
+    taken = taken[np.isfinite(taken)]
+    starts = np.arange(len(steps))
+    if len(steps) > points:
+        borders = np.linspace(steps[0], steps[-1] + 1, points, endpoint=False)
+        starts = np.unique(np.searchsorted(steps, borders))
     edges = {"low": np.minimum, "high": np.maximum, "peak": np.fmax}
-    found = {"last": last, "usual": np.median(taken[-1000:])[None] if len(taken) else taken}
+    found = {"last": steps[-1:], "usual": np.median(taken)[None] if len(taken) else taken}
     for name in ("step", *COLUMNS, *EDGES):
         values = columns[name]
-        if name == "step" or width == 1:
+        if name == "step" or len(starts) == len(steps):
             found[name] = values[starts]
         elif name in edges:
             found[name] = edges[name].reduceat(values, starts)

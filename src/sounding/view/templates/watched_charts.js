@@ -71,14 +71,15 @@ function ticks(low, high, most) {
 function logTicks(low, high, most) {
   const first = Math.ceil(low - 1e-9), last = Math.floor(high + 1e-9), every = Math.ceil((last - first + 1) / most) || 1;
   const found = [];
-  if (last - first < 1) {
+  if (last - first < 2) {
     for (let k = Math.floor(low); k <= high; k += 1) {
       for (const m of [1, 2, 5]) {
         const at = k + Math.log10(m);
         if (at >= low && at <= high) found.push([at, m === 1 ? power(k) : number(m * 10 ** k)]);
       }
     }
-    return found;
+    if (found.length > 1) return found;
+    return ticks(10 ** low, 10 ** high, most).filter((v) => v > 0).map((v) => [Math.log10(v), number(v)]);
   }
   for (let k = first; k <= last; k += 1) if ((k - first) % every === 0) found.push([k, power(k)]);
   return found;
@@ -107,14 +108,14 @@ function extent(rows, log) {
 // from and to (steps), at (the step of the cursor) and unit (of the values, for the axis).
 function drawCurves(chart) {
   const { ctx, width, height } = pen(chart.canvas), c = colours();
-  const left = 46, right = width - 10, top = 8, bottom = height - 24;
+  const left = 54, right = width - 10, top = 8, bottom = height - 24;
   const shown = chart.lines.map((line) => inside(line, chart.from, chart.to));
   const positive = shown.every((line) => line.values.every((v) => v === null || !(v <= 0)));
   const log = chart.log && positive;
   const [low, high] = extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
   const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
   const y = (v) => bottom - (bottom - top) * ((log ? Math.log10(v) : v) - low) / (high - low);
-  const marks = log ? logTicks(low, high, Math.max(2, height / 40))
+  const marks = log ? logTicks(low, high, Math.max(2, height / 40)).map(([v, label]) => [v, label.replace(" × ", "×")])
     : ticks(low, high, Math.max(2, height / 45)).map((v) => [v, number(v).replace(" × ", "×")]);
   ctx.strokeStyle = c.line;
   ctx.fillStyle = c.muted;
@@ -195,7 +196,7 @@ function drawLine(ctx, line, x, y, c, log, top) {
   });
   ctx.stroke();
   ctx.setLineDash([]);
-  if (sparse && (sparse < 40 || line.sparse)) {
+  if (sparse && sparse < (line.sparse ? 150 : 40)) {
     ctx.fillStyle = colour;
     line.steps.forEach((s, i) => {
       if (good(line.values[i])) { ctx.beginPath(); ctx.arc(x(s), y(line.values[i]), 2, 0, 7); ctx.fill(); }
@@ -286,7 +287,7 @@ function rgb(colour) {
   return [...one.getImageData(0, 0, 1, 1).data.slice(0, 3)];
 }
 
-const FRAME = { left: 46, top: 8, below: 24 };
+const FRAME = { left: 54, top: 8, below: 24 };
 
 function drawMap(view) {
   const { ctx, width, height } = pen(view.heat), c = colours();
