@@ -119,7 +119,7 @@ def _run(gathered: Gathered) -> dict[str, Any]:
     return {
         "subject": printable(str(run.get("subject", ""))),
         "started": printable(str(run.get("started", ""))),
-        "every": run.get("every"),
+        "every": gathered.every,
         "end": printable(str(end.get("reason", ""))),
         "overhead": end.get("overhead"),
         "judged": gathered.checkup is not None,

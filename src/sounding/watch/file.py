@@ -26,6 +26,7 @@ from sounding.watch.thin import thinned
 
 VERSION = 1
 LIMIT = 16 * 2**20  # bytes of a file before it is thinned
+ROOM, PASSES = 0.75, 4  # share of it that thinning aims at, and how often it tries
 LONGEST = 16 * 2**20  # bytes of a line; whatever is longer is not written
 PATIENCE = 10.0  # seconds after which writing is tried again on a full disk
 DIGITS = {np.dtype(np.float32): 4}  # of the numbers of an array; the others have
@@ -96,7 +97,11 @@ class Writer:
         try:
             self._write(line)
             if self._size > self._next:
-                self._thin()
+                for _ in range(PASSES):
+                    if self._size > ROOM * self._limit:
+                        self._thin()
+                # What cannot be made smaller must not be tried at every entry.
+                self._next = max(self._limit, self._size + self._limit // 8)
         except OSError as error:
             self._failed(error)
 
@@ -142,8 +147,6 @@ class Writer:
             raise
         os.close(self._file)
         self._file, self._size = new, os.fstat(new).st_size
-        # What cannot be thinned further must not be tried at every entry.
-        self._next = max(self._limit, self._size + self._limit // 8)
 
     def _entries(self) -> Iterator[Entry]:
         with self.path.open("rb") as file:
@@ -157,6 +160,8 @@ def as_json(value: Any) -> str:
     if isinstance(value, dict):
         items = (f"{json.dumps(str(k), ensure_ascii=False)}:{as_json(v)}" for k, v in value.items())
         return "{" + ",".join(items) + "}"
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        return json.dumps(value.tolist())
     if isinstance(value, np.ndarray):
         return _row(value.tolist(), DIGITS.get(value.dtype, PRECISION))
     if isinstance(value, list | tuple):

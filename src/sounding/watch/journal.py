@@ -8,7 +8,6 @@ import math
 import os
 from typing import Any
 
-import numpy as np
 import torch
 from torch.optim import Optimizer
 
@@ -21,7 +20,7 @@ from sounding.watch.glance import Glance, glance
 from sounding.watch.motion import Motion
 from sounding.watch.record import Record
 from sounding.watch.rows import Block
-from sounding.watch.thin import COLUMNS
+from sounding.watch.thin import COLUMNS, shortest
 
 
 class Journal:
@@ -65,7 +64,7 @@ class Journal:
     def _steps(self, number: int, at: int, block: Block) -> None:
         entry: dict[str, Any] = {"kind": "steps", "training": number, "at": at}
         for name in COLUMNS:
-            entry[name] = _shortest(block[name])
+            entry[name] = shortest(block[name])
         entry["loss"] = block["loss"]
         self.writer.add({k: v for k, v in entry.items() if v is not None})
 
@@ -150,10 +149,3 @@ class Journal:
         if checkup is not None:
             self.writer.add({"kind": "checkup", "checkup": checkup.to_dict()})
         self.writer.close()
-
-
-def _shortest(values: np.ndarray) -> np.ndarray | float | None:
-    """One number for all rows where they are equal, nothing where nothing was measured."""
-    if np.isnan(values).all():
-        return None
-    return float(values[0]) if (values == values[0]).all() else values

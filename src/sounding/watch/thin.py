@@ -57,12 +57,12 @@ def rows(block: Entry) -> Entry:
     """
     loss = _numbers(block["loss"])
     found: Entry = {k: v for k, v in block.items() if k in ("kind", "training")}
-    found["step"] = _numbers(block.get("step", block.get("at", 0) + np.arange(len(loss))))
-    for name in COLUMNS:
-        values = _numbers(block.get(name, np.nan))
+    places = block.get("at", 0) + block.get("width", 1) * np.arange(len(loss))
+    found["step"] = _numbers(block.get("step", places))
+    for name in (*COLUMNS, *EDGES):
+        whole = found[EDGES[name][0]] if name in EDGES else np.nan
+        values = _numbers(block.get(name, whole))
         found[name] = np.full(len(loss), values) if values.ndim == 0 else values
-    for name, (whole, _) in EDGES.items():
-        found[name] = _numbers(block.get(name, found[whole]))
     if any(values.shape != loss.shape for values in found.values() if hasattr(values, "shape")):
         raise ValueError("columns of different lengths")
     return found
@@ -78,10 +78,28 @@ def merged(blocks: list[Entry]) -> Entry:
         if len(right) < len(left):
             right = np.append(right, values[-1])
         if name == "step":
-            found[name] = left
+            found |= _places(left.astype(np.int64))
+        elif name == "loss":
+            found[name] = _mean(left, right)
         else:
-            found[name] = EDGES[name][1](left, right) if name in EDGES else _mean(left, right)
-    return found
+            edge = EDGES[name][1] if name in EDGES else _mean
+            found[name] = shortest(edge(left, right))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def shortest(values: np.ndarray) -> np.ndarray | float | None:
+    """One number for all rows where they are equal, nothing where nothing was measured."""
+    if np.isnan(values).all():
+        return None
+    return float(values[0]) if (values == values[0]).all() else values
+
+
+def _places(steps: np.ndarray) -> Entry:
+    """The rows' steps: where they begin, and their distance if it is the same everywhere."""
+    widths = np.diff(steps)
+    if len(widths) and (widths == widths[0]).all():
+        return {"at": int(steps[0]), "width": int(widths[0])}
+    return {"step": steps}
 
 
 def _series(entry: Entry) -> tuple[str, ...]:

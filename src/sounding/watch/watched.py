@@ -84,6 +84,7 @@ class Gathered:
 
     def __init__(self) -> None:
         self.run: Entry = {}
+        self.every: int | None = None  # steps between examinations, where that was fixed
         self.end: Entry = {}
         self.checkup: Checkup | None = None
         self.findings: list[Entry] = []
@@ -101,8 +102,12 @@ class Gathered:
 
     def _take(self, entry: Entry) -> None:
         kind = entry["kind"]
-        if kind in ("run", "end"):
-            setattr(self, kind, entry)
+        if kind == "run":
+            self.run = {name: str(entry.get(name, "")) for name in ("subject", "started")}
+            self.every = None if entry.get("every") is None else int(entry["every"])
+        elif kind == "end":
+            overhead = _number(entry.get("overhead"))
+            self.end = {"reason": str(entry.get("reason", "")), "overhead": overhead}
         elif kind == "findings":
             self.findings.append(
                 {
@@ -153,13 +158,16 @@ class GatheredTraining:
     def take(self, entry: Entry) -> None:
         """One entry that is marked as of this training."""
         if entry["kind"] == "training":
-            self.about = entry
+            self.about = {name: str(entry.get(name, "")) for name in ("model", "optimiser")}
+            self.about["eps"] = _number(entry.get("eps"))
         elif entry["kind"] == "steps":
             self.blocks.append(rows(entry))
         elif entry["kind"] == "layers":
             layers = [str(name) for name in entry["layers"]]
             parameters = [str(name) for name in entry["parameters"]]
             self.names[int(entry["number"])] = layers, parameters
+            if (len(set(layers)), len(set(parameters))) != (len(layers), len(parameters)):
+                raise ValueError("a name twice")
             for known, names in ((self.layers, layers), (self.parameters, parameters)):
                 for name in names:
                     known.setdefault(name, len(known))
@@ -205,10 +213,11 @@ class GatheredTraining:
         """The rows of all blocks, in the order of their steps."""
         if len(self.blocks) > 1:
             names = ("step", *COLUMNS, *EDGES)
-            whole = {name: np.concatenate([b[name] for b in self.blocks]) for name in names}
+            whole: Entry = {name: np.concatenate([b[name] for b in self.blocks]) for name in names}
             order = np.argsort(whole["step"], kind="stable")
             self.blocks = [{name: values[order] for name, values in whole.items()}]
-        return dict(self.blocks[0]) if self.blocks else rows({"loss": []})
+        one = self.blocks[0] if self.blocks else rows({"loss": []})
+        return {name: one[name] for name in ("step", *COLUMNS, *EDGES)}
 
     def _table(self, name: str) -> np.ndarray:
         width = len(self.layers if name in DEPTH else self.parameters)
