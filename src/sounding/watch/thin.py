@@ -72,18 +72,20 @@ def merged(blocks: list[Entry]) -> Entry:
     """Blocks as :func:`rows` makes them, in one, with half as many rows."""
     names = [name for name, values in blocks[0].items() if isinstance(values, np.ndarray)]
     whole = {name: np.concatenate([block[name] for block in blocks]) for name in names}
+    if len(whole["step"]) % 2:
+        whole = {name: np.append(values, values[-1]) for name, values in whole.items()}
+    widths = np.maximum(np.append(np.diff(whole["step"]), 1.0), 1.0)  # steps of each row
+    share = widths[1::2] / (widths[::2] + widths[1::2])
     found = {k: v for k, v in blocks[0].items() if k not in names}
     for name, values in whole.items():
         left, right = values[::2], values[1::2]
-        if len(right) < len(left):
-            right = np.append(right, values[-1])
         if name == "step":
             found |= _places(left.astype(np.int64))
-        elif name == "loss":
-            found[name] = _mean(left, right)
+        elif name in EDGES:
+            found[name] = shortest(EDGES[name][1](left, right))
         else:
-            edge = EDGES[name][1] if name in EDGES else _mean
-            found[name] = shortest(edge(left, right))
+            mean = _mean(left, right, share)
+            found[name] = mean if name == "loss" else shortest(mean)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -110,7 +112,8 @@ def _numbers(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float64)  # None becomes nan
 
 
-def _mean(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _mean(left: np.ndarray, right: np.ndarray, share: np.ndarray) -> np.ndarray:
     """nan only where both are: a norm that was measured at every second step stays known."""
     left, right = np.where(np.isnan(left), right, left), np.where(np.isnan(right), left, right)
-    return left / 2 + right / 2
+    with np.errstate(invalid="ignore"):
+        return left + np.where(left == right, 0.0, share * (right - left))
