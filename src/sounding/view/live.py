@@ -45,15 +45,25 @@ def serve(
         token = secrets.token_urlsafe(24)
         story = Story(reader)
         config = uvicorn.Config(
-            application(story, token, port), log_level="error", lifespan="off", server_header=False
+            application(story, token, port, lambda: server.should_exit),
+            log_level="critical",
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,  # a page that is open does not keep the program alive
         )
+        server = uvicorn.Server(config)
         said(f"http://{HOST}:{port}/{token}/")
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
 
 
-def application(story: Story, token: str, port: int) -> Any:
-    """The server as an ASGI application: the page and its stream of events, nothing else."""
+def application(
+    story: Story, token: str, port: int, ending: Callable[[], bool] = lambda: False
+) -> Any:
+    """The server as an ASGI application: the page and its stream of events, nothing else.
+
+    A stream ends as soon as `ending` says so.
+    """
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -79,7 +89,7 @@ def application(story: Story, token: str, port: int) -> Any:
         if answer := refused(request):
             return answer
         return StreamingResponse(
-            _told(story, request.is_disconnected), headers=HEADERS, media_type="text/event-stream"
+            _told(story, request.is_disconnected, ending), headers=HEADERS, media_type="text/event-stream"
         )
 
     return Starlette(
@@ -101,10 +111,12 @@ HEADERS = {
 }
 
 
-async def _told(story: Story, gone: Callable[[], Any]) -> AsyncIterator[str]:
+async def _told(
+    story: Story, gone: Callable[[], Any], ending: Callable[[], bool]
+) -> AsyncIterator[str]:
     """One event for every time that something new stands in the file."""
     cursor, quiet = Cursor(), 0.0
-    while not await gone():
+    while not ending() and not await gone():
         story.refresh()
         news = story.since(cursor)
         if news is not None:
