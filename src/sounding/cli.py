@@ -127,9 +127,7 @@ def run(
     from sounding.script.execute import leave_as
 
     console = _console()
-    observer, error = observe(
-        target, budget=overhead, every=every, record=record, overwrite=force
-    )
+    observer, error = observe(target, budget=overhead, every=every, record=record, overwrite=force)
     sys.stdout.flush()
     tests = tests and not isinstance(error, KeyboardInterrupt)
     with _progress() as progress:

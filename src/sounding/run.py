@@ -87,7 +87,9 @@ def observe(
         with observer.watching():
             try:
                 execute(target)
-            except BaseException as raised:  # handed back, so that the caller ends as the script did
+            except (
+                BaseException
+            ) as raised:  # handed back, so that the caller ends as the script did
                 error = raised
         observer.ended(reason(error))
     return observer, error

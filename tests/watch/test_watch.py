@@ -172,12 +172,15 @@ def test_numbers_of_ones_own_and_no_file(tmp_path):
 def test_an_exception_passes_through_and_is_noted(tmp_path):
     model = net()
     optimizer = adam(model)
-    with (
-        pytest.raises(RuntimeError, match="out of luck"),
-        watch(model, optimizer, tmp_path / "run", tests=False) as seen,
-    ):
-        train(model, optimizer, steps=5)
-        raise RuntimeError("out of luck")
+    seen = watch(model, optimizer, tmp_path / "run", tests=False)
+
+    def unlucky():
+        with seen:
+            train(model, optimizer, steps=5)
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        unlucky()
     found = seen.result()
     assert found.end == "RuntimeError: out of luck"
     assert len(found.trainings[0].loss) == 5

@@ -25,13 +25,13 @@ from sounding.verdict import Verdict
 from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding
 from sounding.view.figures_compare import draw_comparison
-from sounding.view.figures_watched import draw_training
 from sounding.view.figures_curvature import (
     draw_estimate,
     draw_point,
     draw_sharpness,
     draw_spectrum,
 )
+from sounding.view.figures_watched import draw_training
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars

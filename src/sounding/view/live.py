@@ -89,7 +89,9 @@ def application(
         if answer := refused(request):
             return answer
         return StreamingResponse(
-            _told(story, request.is_disconnected, ending), headers=HEADERS, media_type="text/event-stream"
+            _told(story, request.is_disconnected, ending),
+            headers=HEADERS,
+            media_type="text/event-stream",
         )
 
     return Starlette(

@@ -157,7 +157,9 @@ def _(result: Run, key: str, level: int, *, interactive: bool) -> Markup:
 
 @_section.register
 def _(result: Watched, key: str, level: int, *, interactive: bool) -> Markup:
-    return _body("watched.html", result, key, level, interactive=interactive, data=None, stream=False)
+    return _body(
+        "watched.html", result, key, level, interactive=interactive, data=None, stream=False
+    )
 
 
 def _watched(result: Watched, key: str, level: int, *, stream: bool) -> Markup:
@@ -281,9 +283,7 @@ def _loss_series(training: Training) -> Series:
 
 def _figure_data(chart: Any) -> Markup:
     """What the cursor says."""
-    return _safe(
-        json.dumps(tables.cursor_rows(chart), ensure_ascii=True, separators=(",", ":"))
-    )
+    return _safe(json.dumps(tables.cursor_rows(chart), ensure_ascii=True, separators=(",", ":")))
 
 
 def _safe(text: str) -> Markup:

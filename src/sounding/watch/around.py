@@ -187,9 +187,7 @@ def journalled(
         FileExistsError, OSError: If the file cannot be made.
     """
     writer = Writer(own_file(path), overwrite=overwrite)
-    observer.journal = Journal(
-        writer, subject=subject, budget=observer.fixed, every=observer.every
-    )
+    observer.journal = Journal(writer, subject=subject, budget=observer.fixed, every=observer.every)
     observer.judge = functools.partial(diagnose, observer, subject, tests=False)
     with contextlib.ExitStack() as stack:
         stack.callback(listen(observer.metrics))

@@ -129,7 +129,7 @@ class Writer:
             self._said = True
             why = error.strerror or str(error)
             sys.stderr.write(
-                f"sounding: {self.path} cannot be written ({why}); the training goes on without it\n"
+                f"sounding: {self.path} cannot be written ({why}); the training goes on\n"
             )
 
     def _thin(self) -> None:
@@ -156,7 +156,7 @@ class Writer:
 
 
 def as_json(value: Any) -> str:
-    """Plain values and arrays; nan becomes null, infinity 1e999, which every reader takes for it."""
+    """Plain values and arrays; nan becomes null, infinity 1e999, which readers take for it."""
     if isinstance(value, dict):
         items = (f"{json.dumps(str(k), ensure_ascii=False)}:{as_json(v)}" for k, v in value.items())
         return "{" + ",".join(items) + "}"

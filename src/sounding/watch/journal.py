@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import importlib.metadata
 import math
 import os
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from sounding import __version__
 from sounding.capture.recorder import Recorder
 from sounding.checkup import Checkup
 from sounding.measure.examination import read_optimiser
@@ -41,7 +41,10 @@ class Journal:
                 "pid": os.getpid(),
                 "budget": budget,
                 "every": every,
-                "versions": {"sounding": __version__, "torch": str(torch.__version__)},
+                "versions": {
+                    "sounding": importlib.metadata.version("sounding"),
+                    "torch": str(torch.__version__),
+                },
             }
         )
 

@@ -40,7 +40,8 @@ class Motion:
         if not self.names:
             return {"ratio": np.zeros(0, np.float32), "second": np.zeros(0, np.float32)}
         moved = [_some(p) - b for p, b in zip(self._parameters, self._before, strict=True)]
-        update, weight = torch._foreach_norm(moved), torch._foreach_norm(self._before)
+        update = map(torch.linalg.vector_norm, moved)
+        weight = map(torch.linalg.vector_norm, self._before)
         states = [self._optimizer.state.get(p, {}) for p in self._parameters]
         second = list(map(_second, states, self._groups))
         places = [i for i, root in enumerate(second) if root is not None]

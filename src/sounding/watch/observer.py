@@ -119,7 +119,9 @@ class Observer(Listener):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
-        self._try(self._read, optimizer, False)  # a closure's forward and backward ran inside the step
+        self._try(
+            self._read, optimizer, False
+        )  # a closure's forward and backward ran inside the step
         self._try(self._close, optimizer)
 
     # -- a call -----------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 def _mean(left: np.ndarray, right: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """nan only where both are: a norm that was measured at every second step stays known."""
+    """Nan only where both are: a norm that was measured at every second step stays known."""
     left, right = np.where(np.isnan(left), right, left), np.where(np.isnan(right), left, right)
     with np.errstate(invalid="ignore"):
         return left + np.where(left == right, 0.0, share * (right - left))

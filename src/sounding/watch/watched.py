@@ -21,8 +21,9 @@ MOTION = ("ratio", "second", "effective_lr")  # of parameters
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Training(Result):
-    """The course of one optimiser's training. Letters: S rows, E examined steps, L layers, P
-    parameters that the optimiser holds.
+    """The course of one optimiser's training.
+
+    Letters: S rows, E examined steps, L layers, P parameters that the optimiser holds.
 
     A row stands for one step; old rows of a long run stand for several, from `steps[k]` up to that
     of the next row: their mean, with the extremes in `low`, `high` and `peak`. nan: not measured.
@@ -178,9 +179,7 @@ class GatheredTraining:
         layers, parameters = self.names[int(entry["layers"])]
         found: Entry = {"step": int(entry["step"]), "lr": _number(entry.get("lr"))}
         for name in (*DEPTH, "ratio", "second"):
-            of, known = (
-                (layers, self.layers) if name in DEPTH else (parameters, self.parameters)
-            )
+            of, known = (layers, self.layers) if name in DEPTH else (parameters, self.parameters)
             values = np.full(len(known), np.nan, dtype=np.float32)
             if name in entry:
                 given = np.array(entry[name], dtype=np.float32)
