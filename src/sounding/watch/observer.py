@@ -229,8 +229,10 @@ class Observer(Listener):
         began = time.perf_counter()
         if record is not None:
             record.facts.stepped()
-            held = [p.grad for g in optimizer.param_groups for p in g["params"]]
-            norm = _norm([g for g in held if g is not None]) if self._measures(record) else math.nan
+            norm: torch.Tensor | float = math.nan
+            if self._measures(record):
+                held = [p.grad for g in optimizer.param_groups for p in g["params"]]
+                norm = _norm([g for g in held if g is not None])
             record.step(self._now, norm, began - self._last)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
