@@ -142,7 +142,9 @@ def compare(build: Callable[[], Case], seconds: float, rounds: int, folder: Path
 def main() -> None:
     """Measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a plain run, the first 500 steps besides")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of a plain run, the first 500 steps besides"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="nets with this text in their name")
     parser.add_argument("--json", type=Path)

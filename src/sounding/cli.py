@@ -39,7 +39,7 @@ class _Percent(click.ParamType):
         except ValueError:
             percent = float("nan")
         if not 0 < percent <= 100:
-            self.fail(f"{value}: give percent of the time, above 0, at most 100", param, ctx)
+            raise ValueError(f"--overhead is {value}; give percent above 0, at most 100")
         return percent / 100
 
 

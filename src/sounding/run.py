@@ -76,8 +76,8 @@ def observe(
         record: A file to write while the script runs.
         overwrite: Whether that file may exist, and be lost.
     """
+    check_cadence(every, None if every is not None else budget)
     check_target(target)
-    check_cadence(every, None if every else budget)
     observer = Observer(budget=budget, every=every)
     error: BaseException | None = None
     with contextlib.ExitStack() as stack:

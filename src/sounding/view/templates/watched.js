@@ -8,7 +8,7 @@ const QUANTITIES = {
   effective_lr: { tab: "Effective step", of: "parameters", colour: "weight", about: "Learning rate over (√v̂ + ε) of an adaptive optimiser: how far one unit of gradient moves a weight. Flat where ε rules, and the optimiser no longer adapts." },
 };
 const PANELS = [
-  { name: "Gradient norm", unit: "", log: true, lines: [["gradient_norm", "as it steps", "gradient", null], ["clipped_from", "before clipping", "edge", [4, 3]]], sparse: true, edge: "peak" },
+  { name: "Gradient norm", unit: "", log: true, lines: [["clipped_from", "before clipping", "edge", [4, 3]], ["gradient_norm", "as it steps", "gradient", null]], sparse: true },
   { name: "Learning rate", unit: "", log: false, lines: [["lr", "first parameter group", "weight", null]] },
   { name: "Time of a step", unit: "ms", log: true, lines: [["seconds", "from step to step, in ms", "activation", null]], factor: 1000 },
 ];
