@@ -139,7 +139,9 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_runs(
         (["prove", "--remedy", "reinitialize()", "x.py"], "no remedy is called"),
         (["prove", "--remedy", "1 +", "x.py"], "is no remedy"),
         (["repair", "--seeds", "1", "x.py"], "--seeds is 1; it must be at least 2"),
-        (["run", "--overhead", "0", "x.py"], "--overhead is 0.0"),
+        (["run", "--overhead", "0", "x.py"], "above 0, at most 100"),
+        (["run", "--every", "0", "x.py"], "every is 0"),
+        (["live", "missing.sounding"], "missing.sounding"),
     ],
 )
 def test_wrong_words_are_answered(arguments: list[str], words: str) -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sounding.train import Case, Recipe, Trial
     from sounding.verdict import Verdict, judge
     from sounding.view import report
+    from sounding.watch import Watched, watch
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,7 @@ _HOMES = {
     "sounding.train": ("Case", "Recipe", "Trial"),
     "sounding.verdict": ("Verdict", "judge"),
     "sounding.view": ("report",),
+    "sounding.watch": ("Watched", "watch"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -130,6 +132,7 @@ __all__ = [
     "Surface",
     "Trial",
     "Verdict",
+    "Watched",
     "by_layer",
     "checkup",
     "compare",
@@ -163,6 +166,7 @@ __all__ = [
     "study",
     "surface",
     "trace",
+    "watch",
 ]
 
 

@@ -27,6 +27,22 @@ class _Wrong(click.ClickException):
     exit_code = 2
 
 
+class _Percent(click.ParamType):
+    """``2%`` or ``2``: a fraction of 0.02."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The fraction."""
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            percent = float("nan")
+        if not 0 < percent <= 100:
+            raise ValueError(f"--overhead is {value}; give percent above 0, at most 100")
+        return percent / 100
+
+
 class _Commands(click.Group):
     """Wrong use of any kind is one sentence and exit code 2."""
 
@@ -72,7 +88,14 @@ def _report_options(command: Any) -> Any:
 @main.command(context_settings=SCRIPT)
 @_report_options
 @click.option("--check", is_flag=True, help="Exit with 1 if problems are found.")
-@click.option("--overhead", default=3.0, show_default=True, help="Percent of the time it may take.")
+@click.option(
+    "--overhead",
+    metavar="PERCENT",
+    type=_Percent(),
+    help="Of the time it may take (default: 1% where a step takes 10 ms or more, else 3%).",
+)
+@click.option("--every", type=int, help="Examine every so many steps, whatever it costs.")
+@click.option("--record", metavar="FILE.sounding", help="Write the run as it goes on.")
 @click.option(
     "--tests/--no-tests",
     default=True,
@@ -85,7 +108,9 @@ def run(
     json_: str | None,
     force: bool,
     check: bool,
-    overhead: float,
+    overhead: float | None,
+    every: int | None,
+    record: str | None,
     tests: bool,
     target: tuple[str, ...],
 ) -> None:
@@ -96,21 +121,20 @@ def run(
 
     Example: sounding run --report train.html train.py --epochs 3
     """
-    if not 0 < overhead <= 100:
-        raise ValueError(
-            f"--overhead is {overhead}; give percent of the time, above 0, at most 100"
-        )
     _check_outputs(report, json_, force)
+    _check_outputs(record, None, force)
     from sounding.run import observe, seen
     from sounding.script.execute import leave_as
 
     console = _console()
-    observer, error = observe(target, budget=overhead / 100)
+    observer, error = observe(target, budget=overhead, every=every, record=record, overwrite=force)
     sys.stdout.flush()
     tests = tests and not isinstance(error, KeyboardInterrupt)
     with _progress() as progress:
         result = seen(observer, " ".join(target), tests=tests, progress=progress)
     _show_run(console, result)
+    if record:
+        console.print(f"Wrote {record}; look at it with: sounding live {record}")
     _write(console, result.checkup, report, json_, force)
     code = leave_as(error)
     if code == 0 and check and result.problems:
@@ -344,6 +368,19 @@ def report_(output: str | None, force: bool, files: tuple[str, ...]) -> None:
 
     path = write([_reportable(load(file)) for file in files], target, overwrite=force)
     click.echo(f"Wrote {path}", err=True)
+
+
+@main.command()
+@click.option("--port", default=0, help="Of 127.0.0.1 (default: one that is free).")
+@click.argument("file", metavar="FILE.sounding")
+def live(port: int, file: str) -> None:
+    """Look at a run in the browser, while it goes on or afterwards.
+
+    Example: sounding live run.sounding
+    """
+    from sounding.view.live import serve
+
+    serve(file, port=port, said=lambda address: click.echo(f"Look at {address}\nCtrl-C ends."))
 
 
 @main.group()

@@ -27,6 +27,8 @@ from sounding.run import Run
 from sounding.studies import Study
 from sounding.train import Trial
 from sounding.verdict import Verdict
+from sounding.watch import Training, Watched, watched
+from sounding.watch.reader import is_run
 
 KINDS: tuple[type[Result], ...] = (
     Attribution,
@@ -51,19 +53,25 @@ KINDS: tuple[type[Result], ...] = (
     StationaryPoint,
     Study,
     Surface,
+    Training,
     Trial,
     Verdict,
     Visit,
+    Watched,
 )
 
 
 def load(path: str | os.PathLike[str]) -> Result:
     """The result that was saved to `path`, equal to the one that was saved.
 
+    The file of a watched run is read too, also while the run goes on.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, of another program, or of a later version.
     """
+    if is_run(path):
+        return watched(path)
     try:
         document = json.loads(FilePath(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

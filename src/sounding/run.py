@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from sounding.exam import Checkup
 from sounding.result import Result
 from sounding.script.execute import check_target, execute
 from sounding.train import Progress, silent
+from sounding.watch.around import check_cadence, journalled, reason
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.observer import Observer
 
@@ -56,17 +60,38 @@ def run(
 
 
 def observe(
-    target: Sequence[str], *, budget: float = 0.03
+    target: Sequence[str],
+    *,
+    budget: float | None = 0.03,
+    every: int | None = None,
+    record: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> tuple[Observer, BaseException | None]:
-    """The first half of :func:`run`: the script itself, watched."""
+    """The first half of :func:`run`: the script itself, watched.
+
+    Args:
+        target: As :func:`run` takes it.
+        budget: Fraction of the time; None for 0.01 where a step takes 10 ms or more, 0.03 below.
+        every: Steps from one examination to the next, in place of a budget.
+        record: A file to write while the script runs.
+        overwrite: Whether that file may exist, and be lost.
+    """
+    check_cadence(every, None if every is not None else budget)
     check_target(target)
-    observer = Observer(budget=budget)
+    observer = Observer(budget=budget, every=every)
     error: BaseException | None = None
-    with observer.watching():
-        try:
-            execute(target)
-        except BaseException as raised:  # handed back, so that the caller ends as the script did
-            error = raised
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            subject = " ".join(target)
+            stack.enter_context(journalled(observer, Path(record), subject, overwrite))
+        with observer.watching():
+            try:
+                execute(target)
+            except (
+                BaseException
+            ) as raised:  # handed back, so that the caller ends as the script did
+                error = raised
+        observer.ended(reason(error))
     return observer, error
 
 
@@ -74,9 +99,12 @@ def seen(
     observer: Observer, subject: str, *, tests: bool = True, progress: Progress = silent
 ) -> Run:
     """What an observer saw, judged."""
+    checkup = diagnose(observer, subject, tests=tests, progress=progress)
+    if observer.journal is not None:
+        observer.journal.end(checkup)
     return Run(
         subject=subject,
-        checkup=diagnose(observer, subject, tests=tests, progress=progress),
+        checkup=checkup,
         steps=observer.steps,
         examined=tuple(observer.examined),
         overhead=observer.overhead(),

@@ -158,6 +158,15 @@ class Training:
                 module = above
         return module
 
+    def adopt(self, models: list[nn.Module], optimizers: list[Optimizer]) -> None:
+        """Know those that were made before: which modules are parts of others, who trains."""
+        for model in models:
+            for module in model.modules():
+                for name, child in module.named_children():
+                    self._registered(module, name, child)
+        for optimizer in optimizers:
+            self._new(optimizer)
+
     def _new(self, optimizer: Optimizer) -> None:
         self.optimizers.add(optimizer)
         self.listener.made(optimizer)

@@ -25,7 +25,7 @@ from sounding.capture.training import forward_again
 from sounding.log import listen
 from sounding.remedies import treat_training
 from sounding.remedies.remedy import Remedy
-from sounding.result import NotApplicable
+from sounding.result import NotApplicable, Series
 from sounding.script.execute import execute
 from sounding.script.sandbox import Sandbox
 from sounding.train.trial import Trial, final_mean
@@ -60,6 +60,7 @@ class TrialObserver(Observer):
         self.training._scores = True
         self.order = order
         self.done = done
+        self.losses: list[torch.Tensor | float] = []  # one a step, of any optimiser
         self.hits: list[torch.Tensor] = []  # accuracy of each training batch
         self.logged: dict[str, list[float]] = {}
         self.refused: str = ""
@@ -80,7 +81,10 @@ class TrialObserver(Observer):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Stop after the last step, or as soon as the loss is no number."""
+        seen = self.steps
         super().after_step(optimizer)
+        if self.steps > seen:
+            self.losses.append(self.latest)
         if not self._treated:
             self._refuse("the optimiser was made after the model's first call")
         if self.steps and (self.steps >= self.order.steps or self.steps % 20 == 0):
@@ -90,10 +94,10 @@ class TrialObserver(Observer):
 
     def trial(self, seconds: float) -> Trial:
         """What has been recorded so far."""
-        history = self.history()
-        if history is None:
+        if not self.losses:
             raise Stopped("no optimiser step was seen, so there is nothing to compare")
-        finite = np.isfinite(history.values)
+        values = np.array([float(value) for value in self.losses])
+        finite = np.isfinite(values)
         end = len(finite) if finite.all() else int(np.argmin(finite)) + 1
         metrics = {name: float(final_mean(np.array(v))) for name, v in self.logged.items()}
         if self.hits:
@@ -101,7 +105,8 @@ class TrialObserver(Observer):
             metrics = {"accuracy": float(final_mean(hits))} | metrics
         if not finite.all():
             metrics = dict.fromkeys(metrics, float("nan"))
-        loss = dataclasses.replace(history, steps=history.steps[:end], values=history.values[:end])
+        steps = np.arange(end)
+        loss = Series(quantity="training loss", unit="", steps=steps, values=values[:end])
         return Trial(
             seed=self.order.seed,
             loss=loss,

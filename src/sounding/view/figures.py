@@ -34,9 +34,11 @@ from sounding.view.figures_curvature import (
     draw_spectrum,
 )
 from sounding.view.figures_landscape import draw_path, draw_surface
+from sounding.view.figures_watched import draw_training
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars
+from sounding.watch import Training, Watched
 
 # Each colour with a mark or a hatch of its own.
 CURVES = {
@@ -140,6 +142,21 @@ def _(result: Series, ax: Any = None) -> Any:
     ax.plot(result.steps, result.values, color=TREATED)
     ax.set_xlabel("step")
     ax.set_ylabel(_with_unit(result.quantity, result.unit))
+    return ax
+
+
+@plot.register
+def _(result: Training, ax: Any = None) -> Any:
+    return draw_training(result, _axis(ax))
+
+
+@plot.register
+def _(result: Watched, ax: Any = None) -> Any:
+    """The first training; the others are drawn by their own `plot`."""
+    ax = _axis(ax)
+    if result.trainings:
+        draw_training(result.trainings[0], ax)
+    ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
 
 

@@ -46,6 +46,7 @@ from sounding.view import (
 )
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
+from sounding.view.live_data import whole
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_arms import losses_svg, paired_svg
 from sounding.view.svg_depth import depth_svg
@@ -55,6 +56,8 @@ from sounding.view.svg_profile import profile_svg, series_svg
 from sounding.view.svg_sharpness import sharpness_svg
 from sounding.view.svg_spectrum import spectrum_svg
 from sounding.view.svg_surface import surface_svg
+from sounding.watch import Training, Watched
+from sounding.watch.file import as_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -78,23 +81,39 @@ def report(
     return write_text(path, page(results, title=title), overwrite=overwrite)
 
 
-def page(results: Result | Iterable[Result], *, title: str | None = None) -> str:
-    """The text of the page that :func:`report` writes."""
+def page(
+    results: Result | Iterable[Result], *, title: str | None = None, stream: bool = False
+) -> str:
+    """The text of the page that :func:`report` writes.
+
+    With `stream` the numbers of a watched run do not stand in the page, which asks the server that
+    it came from for them, and goes on asking.
+    """
     every = [results] if isinstance(results, Result) else list(results)
     if not every:
         raise ValueError("there is nothing to report on: pass a result, or a list of them")
     level = 1 if len(every) == 1 else 2
     sections = [
-        (f"r{i}", wording.headline(result), _section(result, f"r{i}", level, interactive=True))
+        (
+            f"r{i}",
+            wording.headline(result),
+            _watched(result, f"r{i}", level, stream=stream)
+            if isinstance(result, Watched)
+            else _section(result, f"r{i}", level, interactive=True),
+        )
         for i, result in enumerate(map(_checked, every), start=1)
     ]
     style = _asset("page.css") + _asset("result.css")
     script = _asset("page.js")
     if any('class="relief"' in body for _, _, body in sections):
         script += _asset("surface.js")
+    if any(isinstance(result, Watched) for result in every):
+        style += _asset("watched.css")
+        script += _asset("watched_charts.js") + _asset("watched.js")
     several = atlas.title(every) or f"{len(every)} results"
     return _render(
         "page.html",
+        stream=stream,
         title=title or (sections[0][1] if level == 1 else several),
         tiles=atlas.tiles(every),
         named=title is not None,
@@ -145,6 +164,19 @@ def _(result: Run, key: str, level: int, *, interactive: bool) -> Markup:
     if result.checkup is None:
         return _body("other.html", result, key, level, interactive=interactive)
     return _section(result.checkup, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Watched, key: str, level: int, *, interactive: bool) -> Markup:
+    return _body(
+        "watched.html", result, key, level, interactive=interactive, data=None, stream=False
+    )
+
+
+def _watched(result: Watched, key: str, level: int, *, stream: bool) -> Markup:
+    """With its charts, which are drawn by the page's script."""
+    data = None if stream else _safe(as_json(whole(result)))
+    return _body("watched.html", result, key, level, interactive=True, data=data, stream=stream)
 
 
 @_section.register
@@ -251,6 +283,8 @@ def _templates() -> Any:
         figure_data=_figure_data,
         landscape=wording_landscape,
         landscape_tables=tables_landscape,
+        section=_section,
+        loss_series=_loss_series,
         losses_svg=losses_svg,
         numbers=numbers,
         paired_svg=paired_svg,
@@ -268,9 +302,19 @@ def _templates() -> Any:
     return environment
 
 
+def _loss_series(training: Training) -> Series:
+    values = training.loss
+    return Series(quantity="training loss", unit="", steps=training.steps, values=values)
+
+
 def _figure_data(chart: Any) -> Markup:
-    """What the cursor says, as JSON that cannot end the script element it stands in."""
-    text = json.dumps(tables.cursor_rows(chart), ensure_ascii=True, separators=(",", ":"))
+    """What the cursor says."""
+    return _safe(json.dumps(tables.cursor_rows(chart), ensure_ascii=True, separators=(",", ":")))
+
+
+def _safe(text: str) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 

@@ -31,6 +31,7 @@ from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import wording_curvature, wording_landscape, wording_sharpness
 from sounding.view.numbers import count, number, percent, together
+from sounding.watch import Training, Watched
 
 DECADES = "decades of "  # a unit that begins so: effect and outcomes are decimal logarithms
 MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not tested": "–"}
@@ -202,14 +203,31 @@ def headline(result: Result) -> str:
 @headline.register
 def _(result: Checkup) -> str:
     found = " and ".join(_severities(result))
-    script = re.match(r".*?\.py(?=\s|$)", result.subject)  # without its arguments
-    where = PurePath(script[0] if script else result.subject).name or result.readings.model
+    where = _short(result.subject) or result.readings.model
     return f"{found} in {where}" if found else summary(result).split(".")[0]
+
+
+def _short(subject: str) -> str:
+    """The script's name, without its folder and arguments."""
+    script = re.match(r".*?\.py(?=\s|$)", subject)
+    return PurePath(script[0] if script else subject).name
 
 
 @headline.register
 def _(result: Run) -> str:
     return headline(result.checkup) if result.checkup else f"No training seen in {result.subject}"
+
+
+@headline.register
+def _(result: Training) -> str:
+    return f"{result.model} trained by {result.optimiser}"
+
+
+@headline.register
+def _(result: Watched) -> str:
+    if result.checkup is not None and result.checkup.findings:
+        return headline(result.checkup)
+    return f"The training of {_short(result.subject) or 'a model'}"
 
 
 @headline.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from sounding.capture.passes import finish
 from sounding.capture.recorder import FAILURES, Recorder
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
+from sounding.exam import Checkup
 from sounding.measure.examination import readings
-from sounding.result import Series
+from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 
+NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
 ALWAYS = 500  # steps whose gradients are measured in any case
+SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
 
 
@@ -33,29 +37,46 @@ class Observer(Listener):
     training: its own failures are counted, and after three it takes its hooks off and says so.
     """
 
-    def __init__(self, *, budget: float = 0.03, keep: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        budget: float | None = 0.03,
+        keep: bool = True,
+        every: int | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self.training = Training(self)
-        self.budget = budget
+        self.fixed = budget  # None: by the length of a step
         self.keep = keep
+        self.every = every  # steps from one examination to the next, whatever it costs
+        self.journal = journal
+        self.judge: Callable[[], Checkup | None] | None = None  # asked when all was read anew
+        self.steps = 0  # optimiser steps seen so far
+        self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
-        self.losses: list[torch.Tensor | float] = []  # one a step, of any optimiser
         self.failures: list[str] = []
         self.examined: list[int] = []
         self._now = Now()
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
         self._recorder: Recorder | None = None
         self._model: nn.Module | None = None  # last called in training
+        self._parameters: list[nn.Parameter] = []  # its own
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
-        self._spent = 0.0
+        self._judgeable = False  # there are new readings, on which the rules were not asked
+        self._spent = 0.0  # on steps that were examined, seconds
+        self._idle = 0.0  # on the others
         self._start = self._last = time.perf_counter()
         self._plain: list[float] = []  # durations of the last steps that were not examined
+        self._usual = 0.0  # their median
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps seen so far."""
-        return len(self.losses)
+    def budget(self) -> float:
+        """Fraction of the time that examining may take."""
+        if self.fixed is not None:
+            return self.fixed
+        return SPARING if self._usual >= LONG else GENEROUS
 
     @contextlib.contextmanager
     def watching(self):
@@ -94,23 +115,25 @@ class Observer(Listener):
 
     def before_step(self, optimizer: Optimizer) -> None:
         """The gradients of this step are complete: read them, if the step is examined."""
-        self._try(self._read, optimizer)
+        self._try(self._read, optimizer, True)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
-        self._try(self._read, optimizer)  # a closure's forward and backward ran inside the step
+        self._try(
+            self._read, optimizer, False
+        )  # a closure's forward and backward ran inside the step
         self._try(self._close, optimizer)
 
     # -- a call -----------------------------------------------------------------------------
 
     def _called(self, model: nn.Module) -> Recorder | None:
         root = unwrapped(self.training.root(model))
-        if not self.losses:  # what came before the first forward pass was no step
+        if not self.steps:  # what came before the first forward pass was no step
             self._start = self._last = min(self._last, time.perf_counter())
         holders = [o for o in self.training.optimizers if holds(o, root)]
         if not holders and self._model is not None and self._model is not root:
             return None  # nobody trains it, and another model is
-        self._model = root
+        self._model, self._parameters = root, list(root.parameters())
         whole = not is_compiled(model)  # hooks on every call would be compiled too
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
@@ -150,24 +173,28 @@ class Observer(Listener):
         latest = next(reversed(self.records.values()), None)
         clean = isinstance(now.carried, float) and now.carried == 0
         if not clean and self._model is not None and self._measures(latest):
-            left = [p.grad for p in self._model.parameters() if p.grad is not None]
+            left = [p.grad for p in self._parameters if p.grad is not None]
             there = _norm(left) if left else 0.0
             # zeroed before any backward of the step is zeroed; gradients of an input come first
-            now.carried = min(float(now.carried), float(there)) if now.losses else there
-        now.losses.append(value.detach().clone())
+            now.carried = _least(now.carried, there) if now.losses else there
+        on_cpu = value.device.type == "cpu"
+        now.losses.append(value.item() if on_cpu else value.detach().clone())
 
     # -- a step -----------------------------------------------------------------------------
 
     def _measures(self, record: Record | None) -> bool:
         """Whether there is time for the norms of this step."""
-        allowed = self.budget * (time.perf_counter() - self._start)
-        return record is None or record.count < ALWAYS or self._spent < allowed
+        if record is None or record.count < ALWAYS:
+            return True
+        return self._idle < NORMS * self.budget * (time.perf_counter() - self._start)
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
         key = id(optimizer)
         if key in self._waiting:
             self.records[key] = self._waiting.pop(key)
+            if self.journal is not None:
+                self.journal.begin(self.records[key], optimizer)
             others = [r for r in self.records.values() if r is not self.records[key]]
             for other in others:
                 if other.model is not self.records[key].model and other.count < 3:
@@ -175,9 +202,11 @@ class Observer(Listener):
         if key not in self.records and id(None) in self._waiting:
             self.records[key] = record = self._waiting.pop(id(None))
             record.optimizer = optimizer
+            if self.journal is not None:
+                self.journal.begin(record, optimizer)
         return self.records.get(key)
 
-    def _read(self, optimizer: Optimizer) -> None:
+    def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)
         if recorder is None or not recorder.nodes or not self._now.losses or record is None:
             return
@@ -185,41 +214,59 @@ class Observer(Listener):
             return
         self._recorder = None
         record.facts.look(recorder, recorder.model, optimizer, self._held())
-        recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
-        taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
-        record.keep_reading(taken)
         self.examined.append(self.steps)
         self._looked = True
+        if self.journal is not None:
+            self.journal.look(recorder, optimizer, before=before)
+        if self.journal is None or record.due:
+            recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
+            taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
+            record.keep_reading(taken)
+            self._judgeable = True
 
     def _close(self, optimizer: Optimizer) -> None:
         record = self._record(optimizer)
         began = time.perf_counter()
         if record is not None:
             record.facts.stepped()
-            held = [p.grad for g in optimizer.param_groups for p in g["params"]]
-            norm = _norm([g for g in held if g is not None]) if self._measures(record) else math.nan
-            record.step(self._now, norm)
+            norm: torch.Tensor | float = math.nan
+            if self._measures(record):
+                held = [p.grad for g in optimizer.param_groups for p in g["params"]]
+                norm = _norm([g for g in held if g is not None])
+            record.step(self._now, norm, began - self._last)
+            if self.journal is not None and self._looked:
+                self.journal.stepped(record, record.count - 1)
+                if self._judgeable and self.judge is not None:
+                    self._judgeable = False
+                    self.journal.judged(self.steps, self.judge())
         if self._now.losses:
-            window = torch.stack([w.reshape(()).float() for w in self._now.losses])
-            self.losses.append(window.mean())
+            self.steps += 1
+            self.latest = self._now.loss()
         self._now = Now()
         self._timed(began)
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
         if self._looked:
-            plain = float(np.median(self._plain)) if self._plain else 0.0
-            self._spent += max(now - self._last - plain, 0.0)
+            self._spent += max(now - self._last - self._usual, 0.0)
         else:
-            self._spent += now - began
-            self._plain = [*self._plain[-31:], now - self._last]
+            self._idle += now - began
+            self._plain.append(began - self._last)
+            if len(self._plain) >= 32 or not self._usual:
+                self._usual = float(np.median(self._plain))
+                self._plain.clear()
         self._looked, self._last = False, now
-        self._due = self._spent < self.budget * (now - self._start)
+        self._due = self._is_due(now)
         keeps = any(r.open for r in self.records.values())
         if len(self.failures) < FAILURES and (keeps or self._due):
             self.training.arm()
         elif self._recorder is None:
             self.training.disarm()
+
+    def _is_due(self, now: float) -> bool:
+        if self.every is not None:
+            return self.steps % self.every == 0
+        return self._spent + self._idle < self.budget * (now - self._start)
 
     def _held(self) -> set[int]:
         every = self.training.optimizers
@@ -236,20 +283,25 @@ class Observer(Listener):
             self.training.disarm()
             return None
 
-    # -- afterwards -------------------------------------------------------------------------
+    # -- for the file -----------------------------------------------------------------------
 
-    def history(self) -> Series | None:
-        """The training loss of every step so far."""
-        if not self.losses:
-            return None
-        values = np.array([float(value) for value in self.losses])
-        return Series(
-            quantity="training loss", unit="", steps=np.arange(len(values)), values=values
-        )
+    def metrics(self, values: dict[str, float]) -> None:
+        """Numbers from the training's author."""
+        if self.journal is not None:
+            self._try(self.journal.metrics, self.steps, values)
+
+    def ended(self, reason: str) -> None:
+        """The training is over: everything that is known goes into the file."""
+        if self.journal is not None:
+            for record in self.records.values():
+                self._try(record.rows.send)
+            self._try(self.journal.ended, reason, len(self.examined), self.overhead())
+
+    # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took."""
-        return self._spent / max(self._last - self._start, 1e-9)
+        return (self._spent + self._idle) / max(self._last - self._start, 1e-9)
 
 
 def holds(optimizer: Optimizer, model: nn.Module) -> bool:
@@ -271,3 +323,12 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
     if not dense:
         return 0.0
     return torch.nn.utils.get_total_norm(dense)
+
+
+def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:
+    """The smaller one, without waiting for a device."""
+    tensor = next((v for v in (one, other) if isinstance(v, torch.Tensor)), None)
+    if tensor is None:
+        return min(float(one), float(other))
+    one, other = (torch.as_tensor(v, device=tensor.device).to(tensor) for v in (one, other))
+    return torch.minimum(one, other)

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -19,11 +18,13 @@ from sounding.measure.intervene import Scene, Snapshot, Step
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
 from sounding.watch.facts import Facts
+from sounding.watch.rows import Rows
 
 STEPS = 64  # calls that are kept, to be made again
 BYTES = 64 * 2**20  # that their tensors may fill
 WEIGHTS = 512 * 2**20  # bytes of weights up to which their first values are kept
 READINGS = 8  # kept besides the first one; the older of them are thinned out
+OFTEN = 2.0  # the factor between steps at which everything is read, where less is read besides
 EVALUATED = 8  # inputs of evaluations that are kept
 
 
@@ -31,11 +32,19 @@ EVALUATED = 8  # inputs of evaluations that are kept
 class Now:
     """What happened since the last step."""
 
-    losses: list[torch.Tensor] = dataclasses.field(default_factory=list)
+    losses: list[torch.Tensor | float] = dataclasses.field(default_factory=list)
     carried: Any = math.nan
     clipped_from: Any = math.nan
     bound: float = math.nan
     kept: list[Step] = dataclasses.field(default_factory=list)
+
+    def loss(self) -> torch.Tensor | float:
+        """The mean over the calls of backward; nan where there was none."""
+        if len(self.losses) < 2:
+            return self.losses[0] if self.losses else math.nan
+        if all(isinstance(value, float) for value in self.losses):
+            return math.fsum(map(float, self.losses)) / len(self.losses)
+        return torch.stack([torch.as_tensor(v).reshape(()).float() for v in self.losses]).mean()
 
 
 class Record:
@@ -51,13 +60,13 @@ class Record:
         keep = keep and _bytes(model) <= WEIGHTS
         self.begin = Snapshot(model, optimizer) if keep else None
         self.several = False
-        self._rows: list[dict[str, Any]] = []
+        self.rows = Rows()
         self._bytes = 0
 
     @property
     def count(self) -> int:
         """Optimiser steps so far."""
-        return len(self._rows)
+        return self.rows.count
 
     @property
     def open(self) -> bool:
@@ -71,23 +80,27 @@ class Record:
         self._bytes += sum(t.numel() * t.element_size() for t in tensors((args, kwargs)))
         return Step(args, kwargs, tape, _autocast(self.model)), tape
 
-    def step(self, now: Now, norm: Any) -> None:
-        """One step has been made."""
+    def step(self, now: Now, norm: Any, seconds: float) -> None:
+        """One step has been made, `seconds` after the one before."""
         groups = [] if self.optimizer is None else self.optimizer.param_groups
-        self._rows.append(
+        self.rows.append(
             {
-                "loss": torch.stack([v.reshape(()).float() for v in now.losses]).mean()
-                if now.losses
-                else math.nan,
+                "loss": now.loss(),
                 "gradient_norm": norm,
                 "lr": groups[0].get("lr", math.nan) if groups else math.nan,
                 "backwards": len(now.losses),
                 "carried": now.carried,
                 "clipped_from": now.clipped_from,
                 "bound": now.bound,
+                "seconds": seconds,
             }
         )
         self.steps += now.kept[: STEPS - len(self.steps)]
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for all readings, and not the sizes in every layer alone."""
+        return not self.readings or self.count >= OFTEN * self.examined[-1]
 
     def keep_reading(self, taken: Readings) -> None:
         """The first stays, the rest is thinned evenly."""
@@ -96,14 +109,10 @@ class Record:
         if len(self.readings) > READINGS + 1:
             self.readings = [self.readings[0], *self.readings[2::2]]
 
-    def losses(self) -> list[Any]:
-        """The loss of every step, still on the device."""
-        return [row["loss"] for row in self._rows]
-
     def course(self) -> Course:
         """The series, as numbers on the CPU."""
         names = [field.name for field in dataclasses.fields(Course)]
-        return Course(**{n: np.array([float(row[n]) for row in self._rows]) for n in names})
+        return Course(**{name: self.rows.column(name) for name in names})
 
     def scene(self) -> Scene:
         """What interventions work on."""

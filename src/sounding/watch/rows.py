@@ -1,0 +1,128 @@
+"""The numbers of every step, in little memory and without waiting for a device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+COLUMNS = (
+    "loss",
+    "gradient_norm",
+    "lr",
+    "backwards",
+    "carried",
+    "clipped_from",
+    "bound",
+    "seconds",
+)  # fmt: skip
+MOST = 2**18  # rows that are kept: 17 MB
+FIRST = 4096  # of them the first ones, which are never thinned out
+PENDING = 256  # rows that wait together to become numbers
+WAIT = 0.5  # seconds that a row waits at most, where the device is the CPU
+
+Block = dict[str, np.ndarray]
+
+
+class Rows:
+    """One row a step of one training; ask for the columns by name.
+
+    A value may be a tensor on a device. It crosses to the CPU together with others, while the
+    training goes on, and nothing waits for it unless the columns are asked for. Of more than MOST
+    rows those in the middle are thinned out.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0  # of all steps
+        self.heard: Callable[[int, Block], None] | None = None  # told of every block of new rows
+        self._blocks: list[Block] = []
+        self._stored = 0
+        self._told = 0
+        self._pending: list[dict[str, Any]] = []
+        self._crossing: list[tuple[Any, dict[str, Any]]] = []
+        self._since = time.perf_counter()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """One more step."""
+        self.count += 1
+        self._pending.append(row)
+        now = time.perf_counter()
+        slow = row.get("seconds", 0.0) > WAIT / 10
+        if len(self._pending) >= PENDING or slow or now - self._since > WAIT:
+            self._since = now
+            self.send()
+
+    def send(self, *, wait: bool = False) -> None:
+        """Begin to make numbers of the rows that wait; end it too, if told to `wait`."""
+        if self._pending:
+            columns = {name: [row[name] for row in self._pending] for name in COLUMNS}
+            self._pending = []
+            self._crossing.append(_sent(columns))
+        while self._crossing and (wait or _there(self._crossing[0][0])):
+            event, columns = self._crossing.pop(0)
+            if event is not None:
+                event.synchronize()
+            self._store({name: _numbers(values) for name, values in columns.items()})
+
+    def column(self, name: str) -> np.ndarray:
+        """One number a row; waits for what is still on a device."""
+        self.send(wait=True)
+        parts = [block[name] for block in self._blocks]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _store(self, block: Block) -> None:
+        rows = len(block["loss"])
+        if self.heard is not None:
+            self.heard(self._told, block)
+        self._told += rows
+        self._blocks.append(block)
+        self._stored += rows
+        if self._stored > MOST or len(self._blocks) > 1024:
+            whole = {n: np.concatenate([b[n] for b in self._blocks]) for n in COLUMNS}
+            if self._stored > MOST:
+                whole = {name: _thinned(values) for name, values in whole.items()}
+            self._blocks, self._stored = [whole], len(whole["loss"])
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    recent = len(values) // 2
+    return np.concatenate([values[:FIRST], values[FIRST:recent:2], values[recent:]])
+
+
+class _Moved(NamedTuple):
+    """A column of which the values at `places` came, or come, from a GPU in one transfer."""
+
+    values: list[Any]
+    places: list[int]
+    arriving: torch.Tensor
+
+
+def _sent(columns: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]]:
+    """The columns, those with tensors of a GPU on their way, and the event of their arrival."""
+    event, found = None, dict[str, Any](columns)
+    for name, values in columns.items():
+        places = [i for i, v in enumerate(values) if isinstance(v, torch.Tensor) and v.is_cuda]
+        if places:
+            device = values[places[0]].device
+            flat = [values[i].detach().reshape(()).double().to(device) for i in places]
+            arriving = torch.stack(flat).to("cpu", non_blocking=True)
+            found[name] = _Moved(values, places, arriving)
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(device))
+    return event, found
+
+
+def _there(event: Any) -> bool:
+    return event is None or event.query()
+
+
+def _numbers(values: list[Any] | _Moved) -> np.ndarray:
+    if isinstance(values, _Moved):
+        numbers = list(values.values)
+        for i, number in zip(values.places, values.arriving.tolist(), strict=True):
+            numbers[i] = number
+        return np.array([float(v) for v in numbers])
+    return np.array([float(v) for v in values])
