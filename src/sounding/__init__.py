@@ -12,7 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sounding import data
+    from sounding import data, problems
     from sounding.checkup import Checkup, checkup
     from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
@@ -131,6 +131,7 @@ __all__ = [
     "log",
     "log_determinant",
     "negative_curvature",
+    "problems",
     "prove",
     "repair",
     "report",
@@ -155,8 +156,8 @@ class _Package(types.ModuleType):
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return importlib.import_module("sounding.data")
+    if name in ("data", "problems"):
+        return importlib.import_module(f"sounding.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sounding' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
