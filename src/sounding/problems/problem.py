@@ -64,7 +64,7 @@ class Problem(nn.Module):
 
     @property
     def size(self) -> int:
-        """n."""
+        """Number of coordinates of a point, n."""
         return sum(p.numel() for p in self.parameters())
 
     def point(self) -> np.ndarray:
