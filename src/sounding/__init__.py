@@ -12,7 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sounding import data, optim
+    from sounding import data, optim, problems
     from sounding.checkup import checkup
     from sounding.compare import Comparison, compare
     from sounding.curvature.density import Density, density
@@ -156,6 +156,7 @@ __all__ = [
     "negative_curvature",
     "optim",
     "path",
+    "problems",
     "prove",
     "rate_range",
     "repair",
@@ -184,7 +185,7 @@ class _Package(types.ModuleType):
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "optim"):
+    if name in ("data", "optim", "problems"):
         return importlib.import_module(f"sounding.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sounding' has no attribute {name!r}")

@@ -59,6 +59,7 @@ def watch(
         ValueError: If `every` or `overhead` make no sense.
 
     Example:
+        >>> import torch
         >>> net = nn.Linear(4, 1)
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> with watch(net, optimizer, None) as seen:
