@@ -26,6 +26,11 @@ def test_a_twentieth_is_something(ran):
     assert nothing_learnt(ran(tests=tests)) is None
 
 
+def test_a_run_that_ended_low_and_was_trained_on_for_something_else(ran):
+    tests = {"constant": constant(1.0, 5.0), "baseline": LEARNABLE}
+    assert nothing_learnt(ran(loss=np.linspace(1, 0.1, 200), tests=tests)) is None
+
+
 @pytest.mark.parametrize(("explained", "error"), [(0.2, 0.01), (0.6, 0.3)])
 def test_where_a_regression_fails_too(ran, explained, error):
     tests = {"constant": constant(1.0, 1.0), "baseline": {"explained": explained, "error": error}}

@@ -214,7 +214,7 @@ def _along_flat(
     words = f"{count} of {len(flat)} directions {'is' if count == 1 else 'are'} flat"
     way = way_down(_kernel(terrain, found, seen, flat, 1), found.scale)
     if not math.isnan(way.order):
-        said = f"{words}, and along them the loss falls as the {way.order:.2g}th power of the way"
+        said = f"{words}, and along them the loss falls like the way to the power {way.order:.2g}"
         return Kind("non-strict saddle", said, 0, way=way, **known)
     left = _left(found, seen, flat)
     if left > LEFT * found.scale:

@@ -34,7 +34,7 @@ def nothing_learnt(readings: Readings) -> Finding | str | None:
         return None  # SD103 says so
     error = math.hypot(constant["constant_error"], constant["now_error"])
     least = max(ERRORS * error, TWENTIETH * level)
-    if level - now > least:
+    if level - min(now, course.end()) > least:  # what was learnt may be lost by a later training
         return None
     baseline = readings.test("baseline")
     simple, unsure = baseline["explained"], baseline["error"]
