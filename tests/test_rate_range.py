@@ -36,6 +36,12 @@ def test_a_loss_that_never_falls():
     assert "does not fall" in str(found)
 
 
+def test_a_range_that_ends_too_low_says_so():
+    found = rate_range(quadratic(1.0), highest=0.2, steps=700)
+    assert np.isnan(found.turns_at)
+    assert "does not turn up to 0.2" in str(found)
+
+
 def test_the_case_and_its_schedule_stay():
     case = quadratic(1.0)
     before = torch.get_rng_state()

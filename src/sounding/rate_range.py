@@ -21,17 +21,18 @@ class RateRange(Result):
     lr: np.ndarray  # (S,) of each step
     loss: np.ndarray  # (S,) before it
     smoothed: np.ndarray  # (S,) medians over a window of a twentieth of the steps
-    falls_from: float  # the rate from which on the loss had fallen by a tenth of its whole fall
-    turns_at: float  # the rate at which it had risen by a tenth again; nan: it never fell
+    # the rate from which on the loss had fallen by a tenth of its whole fall; nan: it never fell
+    falls_from: float
+    turns_at: float  # the rate at which it had risen by a tenth again; nan: it did not
     seed: int
 
     def __str__(self) -> str:
-        if not np.isfinite(self.turns_at):
+        if not np.isfinite(self.falls_from):
             return f"the loss does not fall at any rate up to {self.lr[-1]:.3g}"
-        return (
-            f"the loss falls from a rate of {self.falls_from:.2g} on and turns at "
-            f"{self.turns_at:.2g}"
-        )
+        turns = f"turns at {self.turns_at:.2g}"
+        if not np.isfinite(self.turns_at):
+            turns = f"does not turn up to {self.lr[-1]:.3g}"
+        return f"the loss falls from a rate of {self.falls_from:.2g} on and {turns}"
 
 
 def rate_range(
@@ -107,4 +108,4 @@ def _turns(lr: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     begin = int(np.argmax(smoothed < smoothed[0] - max(fall / 10, noise)))
     risen = np.flatnonzero(smoothed[best:] > smoothed[best] + fall / 10)
-    return float(lr[begin]), float(lr[best + risen[0]]) if risen.size else float(lr[-1])
+    return float(lr[begin]), float(lr[best + risen[0]]) if risen.size else np.nan

@@ -10,7 +10,7 @@ from sounding.rules.finding import Finding
 from sounding.rules.harm import ERRORS, QUARTER, relief, watched
 from sounding.rules.learning_rate import LOOK
 
-TWENTIETH = 0.05  # of the best constant's loss: what a net on noise explains by fitting its batches
+TWENTIETH = 0.05  # of the best constant's loss: a fifth of the QUARTER that there is to explain
 
 
 def nothing_learnt(readings: Readings) -> Finding | str | None:

@@ -300,7 +300,10 @@ class Observer(Listener):
     # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
-        """Fraction of the time since the start that examining took."""
+        """Fraction of the time since the start that examining took, at most.
+
+        What torch itself loads at its first step counts too.
+        """
         return (self._spent + self._idle) / max(self._last - self._start, 1e-9)
 
 

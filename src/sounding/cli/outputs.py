@@ -1,0 +1,83 @@
+"""What the commands share: options for files, the checks before, the writing after."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def report_options(command: Any) -> Any:
+    """The options that every examining command has."""
+    options = (
+        click.option("--report", metavar="FILE.html", help="Write a self-contained HTML report."),
+        click.option(
+            "--json", "json_", metavar="FILE", help="Write the result as JSON (-: stdout)."
+        ),
+        click.option("--force", is_flag=True, help="Overwrite files that exist."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def check_outputs(report: str | None, json_: str | None, force: bool) -> None:
+    """Before anything is run: can the outputs be written?"""
+    for name in (report, json_):
+        if name is None or name == "-":
+            continue
+        path = Path(name)
+        if path.is_dir():
+            raise ValueError(f"{name} is a folder; name a file in it")
+        if path.exists() and not force:
+            raise ValueError(f"{name} exists; choose another name, or overwrite it with --force")
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent} to write {name} in")
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise ValueError(f"{name} cannot be written: no permission in its folder")
+
+
+def make_console() -> Any:
+    """Standard error: nothing of ours goes where a script prints."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def progress_bar() -> Any:
+    """A bar for a long job, to be entered with `with`."""
+    from sounding.view.terminal import progress
+
+    return progress(make_console())
+
+
+def finish(result: Any, report: str | None, json_: str | None, force: bool, *, code: int) -> None:
+    """Show the result, write its files, and end with the exit code."""
+    from sounding.view.terminal import show
+
+    console = make_console()
+    show(console, result)
+    write_files(console, result, report, json_, force)
+    sys.exit(code)
+
+
+def write_files(
+    console: Any, result: Any, report: str | None, json_: str | None, force: bool
+) -> None:
+    """The files that were asked for, and what to do with them."""
+    if result is None:
+        if report or json_:
+            console.print("sounding: nothing was examined, so no file was written")
+        return
+    if report:
+        from sounding.view import report as write
+
+        console.print(f"Wrote {write([result], report, overwrite=force)}")
+    if json_ == "-":
+        click.echo(json.dumps(result.to_dict(), allow_nan=False))
+    elif json_:
+        console.print(f"Wrote {result.save(json_, overwrite=force)}")
