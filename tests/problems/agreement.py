@@ -18,7 +18,9 @@ def check_known(problem, points):
 
 def _check(problem, known):
     assert known.kind in KINDS
-    assert float(problem.losses(known.parameters)) == pytest.approx(known.value, abs=1e-10)
+    assert float(problem.losses(known.parameters)) == pytest.approx(
+        known.value, rel=1e-12, abs=1e-10
+    )
     eigenvalues = torch.linalg.eigvalsh(problem.hessians(known.parameters)[0]).numpy()
     largest = max(1.0, np.abs(eigenvalues).max())
     gradient = float(problem.gradients(known.parameters).norm())

@@ -1,5 +1,6 @@
 """Losses with known landscapes, as modules whose forward gives the loss: the ground truth."""
 
+from sounding.problems.catalogue import ENUMERABLE, OTHERS, random_critical_points
 from sounding.problems.classics import Himmelblau, Rosenbrock
 from sounding.problems.cliffs import Cosh, Recurrence
 from sounding.problems.completion import MatrixCompletion
@@ -10,14 +11,18 @@ from sounding.problems.phase_retrieval import PhaseRetrieval
 from sounding.problems.problem import Problem
 from sounding.problems.quadratic_network import QuadraticNetwork
 from sounding.problems.sensing import MatrixSensing, SpuriousSensing
+from sounding.problems.separable import SeparableData
 from sounding.problems.staircase import Staircase
-from sounding.problems.student_descent import Descents, descend, published_table
-from sounding.problems.student_teacher import StudentTeacher
+from sounding.problems.student_descent import Descents, bad_minima, descend, published_table
+from sounding.problems.student_teacher import StudentTeacher, spurious_minimum
 from sounding.problems.tensor import TensorComponent, TensorDecomposition
 from sounding.problems.textbook import TEXTBOOK, Pitchfork, Textbook
+from sounding.problems.three_points import SlightRectifier, ThreePoints
 
 __all__ = [
+    "ENUMERABLE",
     "KINDS",
+    "OTHERS",
     "TEXTBOOK",
     "AsymmetricFactorisation",
     "Cosh",
@@ -33,6 +38,8 @@ __all__ = [
     "QuadraticNetwork",
     "Recurrence",
     "Rosenbrock",
+    "SeparableData",
+    "SlightRectifier",
     "SpuriousSensing",
     "Staircase",
     "StudentTeacher",
@@ -40,6 +47,10 @@ __all__ = [
     "TensorComponent",
     "TensorDecomposition",
     "Textbook",
+    "ThreePoints",
+    "bad_minima",
     "descend",
     "published_table",
+    "random_critical_points",
+    "spurious_minimum",
 ]

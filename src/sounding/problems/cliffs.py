@@ -19,6 +19,7 @@ class Recurrence(Problem):
     """
 
     minimum = 0.0
+    spread = 0.02
 
     def __init__(
         self, steps: int = 50, *, first: float = 0.2, target: float = 0.7, start: float = 1.18
@@ -27,11 +28,15 @@ class Recurrence(Problem):
         if steps < 2 or first * target <= 0:
             raise ValueError("two steps at least, and first and target of one sign")
         super().__init__({"w": np.array([start])})
-        self.steps, self.first, self.target = steps, first, target
+        self.steps, self.first, self.target, self.start = steps, first, target, start
 
     def value(self, *parameters: torch.Tensor, batch: Batch = None) -> torch.Tensor:
         """The loss of w (..., 1)."""
         return (self.first * parameters[0][..., 0] ** self.steps - self.target) ** 2
+
+    def starts(self, count: int, *, seed: int = 0, spread: float | None = None) -> torch.Tensor:
+        """(count, 1) normal numbers around the start, so on the steep side by default."""
+        return self.start + super().starts(count, seed=seed, spread=spread)
 
     def critical_points(self) -> tuple[Known, ...]:
         """The minima at w = (target / first)^(1 / T), and its mirror image for even T."""

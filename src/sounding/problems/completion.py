@@ -18,6 +18,7 @@ from sounding.problems.problem import Problem, orthogonal
 class MatrixCompletion(Problem):
     """M = TT' with Gaussian T (d, r), entries observed at random and symmetrically."""
 
+    U: torch.Tensor
     matrix: torch.Tensor
     seen: torch.Tensor
 

@@ -54,7 +54,7 @@ def _angle(gap: torch.Tensor) -> torch.Tensor:
 
 
 def sine(gap: torch.Tensor) -> torch.Tensor:
-    """Sin t of 1 - cos t."""
+    """The sine of an angle, from its gap 1 - cos t."""
     return (gap * (2 - gap)).clamp(min=0).sqrt()
 
 
@@ -64,7 +64,7 @@ def gaps(w: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def mean_products(w: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """F of every row of `w` (..., n, d) with every one of `v` (..., k, d): (..., n, k).
+    """E relu(w'x) relu(v'x) for every row of `w` (..., n, d) and of `v` (..., k, d): (..., n, k).
 
     Twice differentiable by autograd wherever no row is zero.
     """

@@ -67,7 +67,7 @@ class LinearNetwork(Problem):
         values, vectors = np.linalg.eigh(self.regression @ x.T @ y)
         self.eigenvalues, self.eigenvectors = values[::-1].copy(), vectors[:, ::-1].copy()
         gaps = np.diff(values, prepend=0.0)
-        if gaps.min() < 1e-9 * values[-1]:
+        if gaps.min() <= 1e-9 * values[-1]:
             raise ValueError(
                 f"the eigenvalues {values[::-1]} of the explained moments coincide or vanish, so "
                 "stationary points cannot be enumerated; change y"

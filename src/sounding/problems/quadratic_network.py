@@ -1,6 +1,4 @@
-"""A network of two layers with quadratic activation.
-
-f(W) = 1/(2n) sum_i (sum_l v_l (w_l'x_i)^2 - y_i)^2.
+"""Two layers with quadratic activation: f(W) = 1/(2n) sum_i (sum_l v_l (w_l'x_i)^2 - y_i)^2.
 
 Soltanolkotabi, Javanmard and Lee, "Theoretical Insights into the Optimization Landscape of
 Over-Parameterized Shallow Neural Networks", 2019: if v has at least d positive and d negative

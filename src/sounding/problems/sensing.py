@@ -23,7 +23,6 @@ class MatrixSensing(Problem):
 
     measurements: torch.Tensor
     labels: torch.Tensor
-
     minimum = 0.0
 
     def __init__(self, measurements: Any, truth: Any, *, scale: float | None = None) -> None:
@@ -44,7 +43,7 @@ class MatrixSensing(Problem):
 
     @classmethod
     def gaussian(cls, d: int = 12, r: int = 2, m: int = 120, *, seed: int = 0) -> Self:
-        """M symmetrised Gaussian matrices, a truth with standard normal numbers."""
+        """Symmetrised Gaussian matrices, m of them; a truth with standard normal numbers."""
         rng = np.random.default_rng(seed)
         return cls(rng.standard_normal((m, d, d)), rng.standard_normal((d, r)))
 
@@ -57,7 +56,10 @@ class MatrixSensing(Problem):
         return scale * misfit.square().sum(-1)
 
     def sample(self, count: int, *, seed: int = 0) -> Batch:
-        """`count` of the measurements, with replacement."""
+        """`count` of the measurements, with replacement.
+
+        With a `scale` given the loss is a sum: multiply a batch's by m / count.
+        """
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randint(len(self.labels), (count,), generator=generator)
         return self.measurements[chosen], self.labels[chosen]

@@ -17,6 +17,7 @@ With a = |x| and tau = e, the first i coordinates having passed 2 tau:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ class Staircase(Problem):
     Elsewhere (a waiting coordinate beyond tau, say) the same formula is used, and jumps.
     """
 
+    spread = 0.5
+
     def __init__(self, dimension: int = 5, *, L: float = 1.0, gamma: float = 1.0) -> None:
         """`L` is half the curvature across, `gamma` half that of a saddle's way down."""
         if dimension < 1 or min(L, gamma) <= 0:
@@ -44,9 +47,7 @@ class Staircase(Problem):
         # Hermite's cubic for g1' in u = a/tau - 1, from values and slopes at u = 0 and 1
         basis = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [-3, -2, 3, -1], [2, 1, -2, 1.0]])
         self._slope = basis @ slope  # coefficients of 1, u, u^2, u^3
-        self.drop = 4 * L * TAU**2 - float(
-            self._first(torch.tensor(2 * TAU, dtype=torch.float64))
-        )  # nu
+        self.drop = 4 * L * TAU**2 - self._first(2 * TAU)  # nu
         self.minimum = -dimension * self.drop
 
     @property
@@ -57,29 +58,29 @@ class Staircase(Problem):
     def value(self, *parameters: torch.Tensor, batch: Batch = None) -> torch.Tensor:
         """The loss of x (..., d)."""
         x = parameters[0]
-        a = torch.where(x < 0, -x, x)  # |x|, of slope 1 at zero, so that its square is curved there
+        a, square = x.abs(), x**2  # the square, as |x| has no second derivative at 0
         past = (a.detach() >= 2 * TAU).long().cumprod(-1)  # (..., d) which have passed, in order
         stage = past.sum(-1, keepdim=True)  # the number of the active coordinate
         place = torch.arange(a.shape[-1], device=a.device)
         active, following = place == stage, place == stage + 1
-        mover = (a * active).sum(-1, keepdim=True)  # the active coordinate; 0 past the last
+        mover, bent = ((t * active).sum(-1, keepdim=True) for t in (a, square))  # 0 past the last
         seam = mover > TAU
-        own = torch.where(seam, self._first(mover), -self.gamma * mover**2)
+        own = torch.where(seam, self._first(mover), -self.gamma * bent)
         weight = torch.where(seam, self._second(mover), self.L)  # of the next one's square
-        others = torch.where(following, weight * a**2, self.L * a**2)
+        others = torch.where(following, weight, self.L) * square
         passed = self.L * (a - 4 * TAU) ** 2
         terms = torch.where(active, own, torch.where(past.bool(), passed, others))
         return terms.sum(-1) - self.drop * stage[..., 0].to(terms.dtype)
 
-    def _first(self, a: torch.Tensor) -> torch.Tensor:
-        """g1 for a in [tau, 2 tau]."""
+    def _first(self, a: Any) -> Any:
+        """g1 for a in [tau, 2 tau], a number or a tensor."""
         u = a / TAU - 1
-        c = self._slope
+        c = self._slope.tolist()
         integral = u * (c[0] + u * (c[1] / 2 + u * (c[2] / 3 + u * c[3] / 4)))
         return TAU * integral - self.gamma * TAU**2
 
-    def _second(self, a: torch.Tensor) -> torch.Tensor:
-        """g2 for a in [tau, 2 tau]."""
+    def _second(self, a: Any) -> Any:
+        """g2 for a in [tau, 2 tau], a number or a tensor."""
         s = a / TAU - 2
         return -self.gamma - (self.L + self.gamma) * s**3 * (10 + s * (15 + 6 * s))
 
@@ -122,7 +123,9 @@ class Staircase(Problem):
         if not 0 < lr < 1 / (2 * self.L):
             raise ValueError(f"the step {lr} is not between 0 and 1 / (2 L) = {0.5 / self.L:g}")
         if (rows == 0).any() or (rows > TAU).any():
-            raise ValueError(f"starts must be within {TAU:.3f} of zero, no coordinate at 0")
+            raise ValueError(
+                f"starts must be within {TAU:.3f} of zero in each coordinate, not at 0"
+            )
         return np.array([self._passed(np.log(row), lr) for row in rows])
 
     def _passed(self, logs: np.ndarray, lr: float) -> list[int]:
@@ -137,9 +140,7 @@ class Staircase(Problem):
             logs[i + 1 :] += straight * shrink
             a = math.exp(logs[i] + straight * grow)
             while a < 2 * TAU:
-                weight = (
-                    float(self._second(torch.tensor(a, dtype=torch.float64))) if a > TAU else self.L
-                )
+                weight = self._second(a) if a > TAU else self.L
                 a, before = self._seam_step(a, logs[i + 1 : i + 2], lr), a
                 logs[i + 1 : i + 2] += math.log1p(-2 * lr * weight)
                 logs[i + 2 :] += shrink
@@ -159,7 +160,11 @@ class Staircase(Problem):
 
 
 def medians(
-    dimensions: range | list[int], *, L: float = 1.0, runs: int = 20, seed: int = 0
+    dimensions: range | list[int],
+    *,
+    L: float = 1.0,
+    runs: int = 20,
+    seed: int = 0,
 ) -> dict[int, float]:
     """Median number of steps of plain descent to the last basin, for each d, from U[-1, 1]^d."""
     found = {}

@@ -22,6 +22,7 @@ STATIONARY = 1e-9 / (2 * math.pi)  # per neuron: Safran and Shamir's rule, who s
 GLOBAL = 1e-4  # a loss below is in the basin of the global minimum: bad minima are above 1e-2
 BAD = 1e-3  # Safran and Shamir: a run that ends above has found a bad minimum
 EVERY = 50  # steps between looks at the runs
+IN_CACHE = 25_000  # pairs of neurons whose angles are computed at once: 200 kB a tensor
 NEAR = 1e-3  # a gradient below invites Newton
 
 # Runs of 1000 that ended in a bad minimum: counted from the result files which Safran and Shamir
@@ -78,6 +79,7 @@ def descend(
         newton: Whether to finish by Newton; without it, plain descent to the end.
     """
     n, d = problem.W.shape
+    at_once = max(1, IN_CACHE // (n * (n + len(problem.teacher))))
     end = starts.detach().clone().view(-1, n, d)
     steps = np.zeros(len(end), dtype=np.int64)
     ended = np.zeros(len(end), dtype=bool)
@@ -86,8 +88,9 @@ def descend(
     invite = torch.full((len(end),), NEAR, dtype=end.dtype)  # of each run: below it Newton is tried
     before = torch.full_like(invite, math.inf)
     for step in range(EVERY, max_steps + EVERY, EVERY):
-        for _ in range(EVERY):
-            w.sub_(rate * fast_gradients(w, problem.teacher))
+        for some, own in zip(w.split(at_once), rate.split(at_once), strict=True):
+            for _ in range(EVERY):
+                some.sub_(own * fast_gradients(some, problem.teacher))
         size = fast_gradients(w, problem.teacher).norm(dim=-1).amax(-1)
         losses = problem.losses(w.flatten(1)).detach()
         rate[(losses > before) & (size > 1e-6)] /= 2  # smaller gradients: the loss only rounds
@@ -110,7 +113,7 @@ def descend(
 
 
 def finish(problem: StudentTeacher, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Newton from each of (B, n, d): its end, and (B,) whether descent would go there too."""
+    """Newton from each of (B, n, d): where it leads, and whether descent would too, (B,)."""
     start = w.flatten(1)
     first = problem.hessians(start)
     point, hessian, size = start, first, torch.full((len(w),), math.inf, dtype=w.dtype)

@@ -38,6 +38,11 @@ class TensorComponent(Problem):
         length = square.sum(-1)
         return -square.square().sum(-1) / length.square() + (length - 1) ** 2
 
+    def starts(self, count: int, *, seed: int = 0, spread: float | None = None) -> torch.Tensor:
+        """(count, d) uniform on the sphere; `spread` is the length of a start, 1 by default."""
+        drawn = super().starts(count, seed=seed, spread=1.0)
+        return (spread or 1.0) * drawn / drawn.norm(dim=1, keepdim=True)
+
     def critical_points(self) -> tuple[Known, ...]:
         """One for each k: complete up to signs and the order of coordinates."""
         return tuple(self._support(k) for k in range(1, self.size + 1))
@@ -76,6 +81,11 @@ class TensorDecomposition(Problem):
         weight = square / length  # u_ik^2 on the sphere
         pairs = weight.sum(-2).square().sum(-1) - weight.square().sum((-2, -1))
         return pairs + (length - 1).square().sum((-2, -1))
+
+    def starts(self, count: int, *, seed: int = 0, spread: float | None = None) -> torch.Tensor:
+        """(count, d^2) each row uniform on the sphere, or of the length `spread`."""
+        drawn = super().starts(count, seed=seed, spread=1.0).view(count, -1, self.dimension)
+        return ((spread or 1.0) * drawn / drawn.norm(dim=2, keepdim=True)).flatten(1)
 
     def critical_points(self) -> tuple[Known, ...]:
         """One for each way to distribute d rows over d coordinates, largest number first."""
