@@ -174,3 +174,11 @@ def test_a_report_is_made_from_a_saved_result(tmp_path: Path) -> None:
     assert sounding("checkup", "--json", str(saved), write(tmp_path, CASE)).exit_code == 0
     assert sounding("report", str(saved)).exit_code == 0
     assert "<html" in page.read_text()
+
+
+@pytest.mark.parametrize("command", ["report", "live"])
+def test_a_missing_file_is_named_with_its_folder(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, [command, "nope.json"])
+    assert found.exit_code == 2
+    assert f"there is no file nope.json in {tmp_path}" in found.output

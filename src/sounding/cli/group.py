@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,11 +26,18 @@ class _Commands(click.Group):
         except (ValueError, TypeError, OSError) as error:
             if os.environ.get("SOUNDING_DEBUG"):
                 raise
-            raise _Wrong(str(error)) from error
+            raise _Wrong(_said(error)) from error
         except ImportError as error:
             if "sounding[" not in str(error):  # where an extra is missing, ours name it
                 raise
             raise _Wrong(str(error)) from error
+
+
+def _said(error: Exception) -> str:
+    """Its sentence; the system's own about a missing file says where it was looked for."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"there is no file {error.filename} in {Path.cwd()}"
+    return str(error)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
