@@ -5,7 +5,6 @@ No other test would see a gradient measured at the wrong end, or a scheme that i
 name says.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -13,15 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from sounding.studies import he_2015_depth as he
-from sounding.studies import study
+from sounding.studies import samples, study
+from sounding.studies.claims import he_2015_depth as he
+from sounding.studies.lab import Lab
 from sounding.studies.study import Study
 
 
 @pytest.mark.parametrize("scheme", he.FACTORS)
 def test_mean_squares_follow_the_closed_form(scheme):
     """Width 256, 6 seeds: one net's log-ratio has variance near 5 (L - 1) / width in nats."""
-    runs = np.log([he.mean_squares(scheme, 256, seed) for seed in range(6)])  # (S, 2, L)
+    runs = np.log(
+        [he.mean_squares(scheme, 256, seed)["mean_squares"] for seed in range(6)]
+    )  # (S, 2, L)
     spread = math.sqrt(5 * (he.DEPTH - 1) / 256 / 6)
     expected = (he.DEPTH - 1) * math.log(he.FACTORS[scheme])
     assert runs.shape == (6, 2, he.DEPTH)
@@ -58,12 +60,12 @@ def test_nets_have_thirty_weighted_layers():
 
 
 def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
-    x, y = he.digits().train
-    recipe = he.Recipe(lr=1.0, batch_size=64, steps=20)
-    case = he._case(lambda: nn.Linear(64, 10), x[:256], y[:256], recipe, "linear")
     said = []
-    arm = he.tuned(case, (1e-4, 0.3, 1e-3), said.append)
-    assert arm.lr == 0.3
+    lab = Lab(lambda *words: said.append(words))
+    settings = {"scheme": he.HE, "width": 8, "steps": 3}
+    arm = he.tuned(lab, he.dense_case, settings, (1e-4, 1e-2, 10.0))
+    losses = [he.final_loss(trial) for trial in arm.search]
+    assert arm.lr == (1e-4, 1e-2, 10.0)[int(np.argmin(losses))]
     assert [t.seed for t in arm.search] == [he.TUNING_SEED] * 3
     assert [t.seed for t in arm.trials] == list(he.SEEDS)
     assert len(said) == 8
@@ -73,10 +75,8 @@ def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
 def small():
     """The quick scale, smaller: 15 steps teach nothing, and the verdict must say so."""
     said = []
-    result = he.quick(
-        lambda *words: said.append(words), width=64, training_width=12, steps=15, lrs=(1e-3, 1e-2)
-    )
-    return *result, said
+    lab = Lab(lambda *words: said.append(words))
+    return *he.quick(lab, width=64, training_width=12, steps=15, lrs=(1e-3, 1e-2)), said
 
 
 def test_a_net_that_does_not_train_is_not_called_trained(small):
@@ -88,21 +88,22 @@ def test_a_net_that_does_not_train_is_not_called_trained(small):
 
 
 def test_every_part_is_there_and_progress_ends_at_its_total(small):
-    verdicts, profiles, said = small
+    verdicts, charts, said = small
     assert [v.statement.split(":")[0] for v in verdicts].count("reported") == 2
     assert len(verdicts) == 1 + 6 + 2 + 2
-    assert len(profiles) == 6
+    assert [len(chart.lines) for chart in charts] == [6, 6]
     totals = {total for _, _, total in said}
     assert len(totals) == 1
-    assert [done for _, done, _ in said] == list(range(totals.pop() + 1))
+    assert [done for _, done, _ in said] == list(range(1, totals.pop() + 1))
 
 
-def test_profiles_start_at_zero_and_theory_is_a_straight_line(small):
-    for profile in small[1]:
-        assert len(profile.layers) == len(profile.values) == he.DEPTH
-        start = 0 if profile.quantity.startswith("mean square of the signal") else -1
-        assert profile.values[start] == profile.expected[start] == 0
-        np.testing.assert_allclose(np.diff(profile.expected, 2), 0, atol=1e-12)
+def test_lines_start_at_zero_and_theory_is_straight(small):
+    for chart, start in zip(small[1], (0, -1), strict=True):
+        for line in chart.lines:
+            assert len(line.x) == len(line.y) == he.DEPTH
+            assert line.y[start] == 0
+            if line.theory:
+                np.testing.assert_allclose(np.diff(line.y, 2), 0, atol=1e-12)
 
 
 def test_the_full_scale_says_what_is_missing(monkeypatch):
@@ -112,25 +113,26 @@ def test_the_full_scale_says_what_is_missing(monkeypatch):
     assert "a CUDA device is needed" in result.verdicts[0].note
     assert Study.from_dict(result.to_dict()).to_dict() == result.to_dict()
 
-    def absent():
+    def absent(train):
         raise FileNotFoundError("no CIFAR-10 here")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(he, "cifar10", absent)
+    monkeypatch.setattr(samples, "cifar10", absent)
+    samples.cifar.cache_clear()
     assert study("he-2015-depth", scale="full").verdicts[0].note == "no CIFAR-10 here"
 
 
-def test_the_full_scales_code_runs_on_a_few_images():
+def test_the_full_scales_code_runs_on_a_few_images(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 3, 16, 16, generator=generator)
-    y = torch.arange(16) % 10
-    said = itertools.count()
-    verdicts, _ = he.convolutional(
-        lambda *words: next(said), x, y, steps=2, channels=2, lrs=(1e-3, 1e-2)
-    )
+    part = samples.Labelled(x, torch.arange(16) % 10)
+    monkeypatch.setattr(he, "cifar", lambda device: samples.Split(part, part))
+    monkeypatch.setattr(he, "needs", lambda device, cifar10: "")
+    lab = Lab()
+    verdicts, _ = he.full(lab, device="cpu", steps=2, channels=2, lrs=(1e-3, 1e-2))
     assert verdicts[0].outcome == "refuted"  # two steps train nothing
     assert verdicts[-1].statement.startswith("reported: with batch normalisation")
-    assert next(said) == 2 * (2 + 5) + 2 + 1
+    assert lab.done == 2 * (2 + 5) + 2
 
 
 @pytest.mark.slow
