@@ -22,6 +22,7 @@ from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
 from sounding.run import Run
+from sounding.studies.chart import Chart
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import palette, wording
@@ -34,6 +35,7 @@ from sounding.view.figures_curvature import (
     draw_spectrum,
 )
 from sounding.view.figures_landscape import draw_path, draw_surface
+from sounding.view.figures_study import draw_chart
 from sounding.view.figures_watched import draw_training
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
@@ -210,10 +212,15 @@ def _(result: Repair, ax: Any = None) -> Any:
 
 
 @plot.register
+def _(result: Chart, ax: Any = None) -> Any:
+    return draw_chart(result, _axis(ax))
+
+
+@plot.register
 def _(result: Study, ax: Any = None) -> Any:
     ax = _axis(ax)
-    for profile in result.profiles:
-        plot(profile, ax)
+    if result.charts:
+        draw_chart(result.charts[0], ax)
     ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
 

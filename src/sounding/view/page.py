@@ -49,6 +49,7 @@ from sounding.view.excerpt import excerpt
 from sounding.view.live_data import whole
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_arms import losses_svg, paired_svg
+from sounding.view.svg_chart import chart_svg
 from sounding.view.svg_depth import depth_svg
 from sounding.view.svg_parts import attribution_svg
 from sounding.view.svg_path import path_svg
@@ -273,6 +274,7 @@ def _templates() -> Any:
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
+        chart_svg=chart_svg,
         compare=wording_compare,
         curvature=wording_curvature,
         curvature_tables=tables_curvature,

@@ -54,6 +54,7 @@ from sounding.view.terminal_curvature import (
 )
 from sounding.view.terminal_landscape import show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
+from sounding.view.terminal_study import chart_lines
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
 OUTCOME = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
@@ -178,8 +179,9 @@ def _(result: Study, console: Console) -> None:
     put(console, Text(f"{result.name}: ", style="bold").append(result.claim))
     put_labelled(console, "source", result.source)
     put_labelled(console, "criterion", result.criterion)
-    for profile in result.profiles:
-        _profile(console, profile)
+    for chart in result.charts:
+        for line in chart_lines(chart):
+            put(console, line, indent=2)
     for i, verdict in enumerate(result.verdicts):
         if i > 0:
             put(console, Text(verdict.statement), indent=2)
