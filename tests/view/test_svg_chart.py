@@ -36,9 +36,9 @@ def test_a_value_stands_at_its_tick_and_its_bar_is_four_standard_errors_long():
     line = Line(label="a", x=x, y=np.array([0.0, 1.0, 2.0]), error=np.array([0.25, 0.25, 0.25]))
     svg = _wide(_chart(line))
     ticks = _ticks(svg)
-    unit = ticks["0.0"] - ticks["1.0"]
+    unit = ticks["0"] - ticks["1"]
     points = _numbers(_path(svg, "line s0")[-1])
-    assert points[1::2] == pytest.approx([ticks["0.0"], ticks["1.0"], ticks["2.0"]], abs=0.11)
+    assert points[1::2] == pytest.approx([ticks["0"], ticks["1"], ticks["2"]], abs=0.11)
     bar = _numbers(_path(svg, "line bar s0")[0])
     assert abs(bar[1] - bar[3]) == pytest.approx(4 * 0.25 * unit, abs=0.3)
 
