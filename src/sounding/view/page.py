@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from sounding.view import (
     wording_curvature,
     wording_landscape,
     wording_sharpness,
+    wording_study,
 )
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
@@ -104,20 +105,44 @@ def page(
         )
         for i, result in enumerate(map(_checked, every), start=1)
     ]
+    several = atlas.title(every) or f"{len(every)} results"
+    return document(
+        title or (sections[0][1] if level == 1 else several),
+        sections,
+        stream=stream,
+        tiles=atlas.tiles(every),
+        named=title is not None,
+        contents=level == 2,
+    )
+
+
+def document(
+    title: str,
+    sections: Sequence[tuple[str, str, Markup]],
+    *,
+    stream: bool = False,
+    tiles: Sequence[atlas.Tile] = (),
+    named: bool = False,
+    contents: bool = False,
+) -> str:
+    """A page of `sections`, each with its id, what a list of contents calls it, and its body.
+
+    What its charts need of scripts and styles stands in it, and nothing else may be loaded.
+    """
     style = _asset("page.css") + _asset("result.css")
     script = _asset("page.js")
     if any('class="relief"' in body for _, _, body in sections):
         script += _asset("surface.js")
-    if any(isinstance(result, Watched) for result in every):
+    if any('<div class="run"' in body for _, _, body in sections):
         style += _asset("watched.css")
         script += _asset("watched_charts.js") + _asset("watched.js")
-    several = atlas.title(every) or f"{len(every)} results"
     return _render(
         "page.html",
         stream=stream,
-        title=title or (sections[0][1] if level == 1 else several),
-        tiles=atlas.tiles(every),
-        named=title is not None,
+        title=title,
+        tiles=tiles,
+        named=named,
+        contents=contents,
         sections=sections,
         style=style,
         script=script,
@@ -251,6 +276,11 @@ def _(result: LossPath, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("path.html", result, key, level, interactive=interactive)
 
 
+def rendered(template: str, **context: Any) -> Markup:
+    """A template of this folder as safe HTML; its values are escaped."""
+    return Markup(_render(template, **context))
+
+
 def _body(template: str, result: Result, key: str, level: int, **more: Any) -> Markup:
     return Markup(_render(template, result=result, key=key, level=level, **more))
 
@@ -298,6 +328,7 @@ def _templates() -> Any:
         sharpness=wording_sharpness,
         sharpness_svg=sharpness_svg,
         spectrum_svg=spectrum_svg,
+        studies=wording_study,
         tables=tables,
         wording=wording,
     )
