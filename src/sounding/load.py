@@ -15,6 +15,7 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
 from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.stationary_point import StationaryPoint
@@ -31,6 +32,7 @@ from sounding.watch import Training, Watched, watched
 from sounding.watch.reader import is_run
 
 KINDS: tuple[type[Result], ...] = (
+    Atlas,
     Attribution,
     Checkup,
     Comparison,

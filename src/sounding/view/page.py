@@ -23,7 +23,10 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path as LossPath
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
@@ -42,6 +45,7 @@ from sounding.view import (
     wording_compare,
     wording_curvature,
     wording_landscape,
+    wording_points,
     wording_sharpness,
     wording_study,
 )
@@ -91,7 +95,8 @@ def page(
     With `stream` the numbers of a watched run do not stand in the page, which asks the server that
     it came from for them, and goes on asking.
     """
-    every = [results] if isinstance(results, Result) else list(results)
+    given = [results] if isinstance(results, Result) else list(results)
+    every = [part for one in given for part in (one.parts if isinstance(one, Atlas) else (one,))]
     if not every:
         raise ValueError("there is nothing to report on: pass a result, or a list of them")
     level = 1 if len(every) == 1 else 2
@@ -269,6 +274,46 @@ def _(result: SharpnessSeries, key: str, level: int, *, interactive: bool) -> Ma
 def _(result: Surface, key: str, level: int, *, interactive: bool) -> Markup:
     svg = surface_svg(result, key)
     return _body("surface.html", result, key, level, interactive=interactive, svg=svg)
+
+
+@_section.register
+def _(result: StationaryPoint, key: str, level: int, *, interactive: bool) -> Markup:
+    examined = f"{result.model}, {numbers.number(result.seconds)} s"
+    return _facts(
+        result, key, level, wording_points.point_facts(result), result.notes, examined=examined
+    )
+
+
+@_section.register
+def _(result: Escape, key: str, level: int, *, interactive: bool) -> Markup:
+    chart = wording_points.escape_chart(result)
+    return _facts(result, key, level, wording_points.escape_facts(result), (), chart=chart)
+
+
+@_section.register
+def _(result: Atlas, key: str, level: int, *, interactive: bool) -> Markup:
+    drawn = (
+        _section(part, f"{key}p{i}", level, interactive=interactive)
+        for i, part in enumerate(result.parts)
+    )
+    return Markup("").join(drawn)
+
+
+def _facts(
+    result: Result,
+    key: str,
+    level: int,
+    facts: Any,
+    notes: Any,
+    *,
+    examined: str = "",
+    chart: Any = None,
+) -> Markup:
+    """A sentence, a picture, and rows of facts."""
+    return rendered(
+        "facts.html", result=result, key=key, level=level, facts=facts, notes=notes,
+        examined=examined, chart=chart,
+    )  # fmt: skip
 
 
 @_section.register

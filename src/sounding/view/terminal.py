@@ -29,7 +29,10 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
@@ -52,9 +55,10 @@ from sounding.view.terminal_curvature import (
     show_sharpness,
     show_spectrum,
 )
-from sounding.view.terminal_landscape import show_path, show_surface
+from sounding.view.terminal_landscape import show_facts, show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
 from sounding.view.terminal_study import chart_lines
+from sounding.view.wording_points import escape_facts, point_facts
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
 OUTCOME = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
@@ -223,6 +227,23 @@ def _(result: Sharpness, console: Console) -> None:
 @_show.register
 def _(result: SharpnessSeries, console: Console) -> None:
     show_sharpness(console, result, wording.headline(result))
+
+
+@_show.register
+def _(result: StationaryPoint, console: Console) -> None:
+    show_facts(console, wording.headline(result), point_facts(result), result.notes)
+
+
+@_show.register
+def _(result: Escape, console: Console) -> None:
+    show_facts(console, wording.headline(result), escape_facts(result), ())
+
+
+@_show.register
+def _(result: Atlas, console: Console) -> None:
+    for part in result.parts:
+        _show(part, console)
+        put(console)
 
 
 @_show.register
