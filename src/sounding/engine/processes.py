@@ -1,0 +1,136 @@
+"""Processes of this machine as an executor in which the death of one harms no run but its own.
+
+Python's own pool is lost as a whole when one of its processes dies. Here each process has a pipe,
+and a thread that waits at its end: so it is known which run died, and a new process takes the place.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from sounding.engine.failures import WorkerDied
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads, and hang
+
+
+class Processes(Executor):
+    """`jobs` processes, made when they are first needed and again when they have died."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs, "sounding-run", initializer=_shield)
+        self._own = threading.local()
+        self._workers: set[Worker] = set()
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run ``fn(*args, **kwargs)`` in a process that is free."""
+        return self._threads.submit(self._call, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes, after what they are working on; see :class:`Executor`."""
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            self._end()
+
+    def stop(self) -> None:
+        """End the processes now, whatever they are working on."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._end()
+        self._threads.shutdown()
+        self._end()  # one that was just being started
+
+    def _end(self) -> None:
+        for worker in list(self._workers):
+            worker.end()
+        self._workers.clear()
+
+    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        worker = getattr(self._own, "worker", None)
+        if worker is None:
+            worker = self._own.worker = Worker()
+            self._workers.add(worker)
+            if self._closed:
+                worker.end()
+        try:
+            return worker.call((fn, args, kwargs))
+        except WorkerDied:
+            self._own.worker = None
+            self._workers.discard(worker)
+            raise
+
+
+class Worker:
+    """One process, and the pipe to it."""
+
+    def __init__(self) -> None:
+        self._pipe, there = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=serve, args=(there,), name="sounding-run")
+        self._process.start()
+        there.close()  # so that the pipe ends when the process does
+
+    def call(self, task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
+        """What the task returns or raises; WorkerDied if the process ends before it does."""
+        try:
+            self._pipe.send(task)
+            returned, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            self._pipe.close()
+            raise WorkerDied(_cause(self._process.exitcode)) from error
+        if not returned:
+            raise value
+        return value
+
+    def end(self) -> None:
+        """End the process now."""
+        self._process.terminate()
+        self._process.join()
+
+
+def serve(pipe: Connection) -> None:
+    """What a process does: one task after the other, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    while True:
+        try:
+            fn, args, kwargs = pipe.recv()
+        except EOFError:
+            return
+        except Exception as error:  # what was sent cannot be read here, a missing module for one
+            pipe.send((False, error))
+            continue
+        try:
+            reply = True, fn(*args, **kwargs)
+        except BaseException as error:
+            reply = False, error
+        try:
+            pipe.send(reply)
+        except Exception as error:
+            if isinstance(error, OSError):
+                return
+            pipe.send((False, TypeError(f"the result cannot be sent back: {error}")))
+
+
+def _shield() -> None:
+    """Processes started from this thread are not woken by Ctrl-C, not even while they begin."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        likely = "; often that is for lack of memory" if name == "SIGKILL" else ""
+        return f"the process of this run was ended by {name}{likely}"
+    return (
+        f"the process of this run ended with exit code {code}; if it could not even begin, "
+        "the script needs `if __name__ == '__main__':` around what it does"
+    )
