@@ -25,7 +25,7 @@ from sounding.prove import Proof, Repair
 from sounding.rate_range import RateRange
 from sounding.result import SCHEMA, Profile, Result, Series
 from sounding.run import Run
-from sounding.studies import Study
+from sounding.studies import Studies, Study
 from sounding.train import Trial
 from sounding.verdict import Verdict
 from sounding.watch import Training, Watched, watched
@@ -53,6 +53,7 @@ KINDS: tuple[type[Result], ...] = (
     SharpnessSeries,
     Spectrum,
     StationaryPoint,
+    Studies,
     Study,
     Surface,
     Training,

@@ -62,7 +62,7 @@ def unpack(text: str, blob: bytes) -> dict[str, Any]:
     return json.loads(text, object_hook=read)
 
 
-def _plain(value: Any, where: str, blob: bytearray) -> Any:  # noqa: PLR0911 - a table of types
+def _plain(value: Any, where: str, blob: bytearray) -> Any:
     if isinstance(value, np.ndarray):
         return _entry(value, where, blob)
     if isinstance(value, np.generic):

@@ -123,13 +123,16 @@ def _bindings(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str,
         module = statement.module or ""
         if statement.level:
             parents = package.split(".")
-            module = ".".join(filter(None, (*parents[: len(parents) - statement.level + 1], module)))
-        return {
-            alias.asname or alias.name: (module, alias.name) for alias in statement.names
-        }
+            module = ".".join(
+                filter(None, (*parents[: len(parents) - statement.level + 1], module))
+            )
+        return {alias.asname or alias.name: (module, alias.name) for alias in statement.names}
     first = {alias.name: alias.name.partition(".")[0] for alias in statement.names}
     return {
-        alias.asname or first[alias.name]: (alias.name if alias.asname else first[alias.name], WHOLE)
+        alias.asname or first[alias.name]: (
+            alias.name if alias.asname else first[alias.name],
+            WHOLE,
+        )
         for alias in statement.names
     }
 

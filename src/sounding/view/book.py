@@ -9,14 +9,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sounding.result import write_text
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.view import wording_study
-from sounding.view.numbers import count
-from sounding.view.page import document, rendered
+from sounding.view.page import book_index, document, page, rendered
 from sounding.view.wording import MARKS
-from sounding.view.wording_study import Entry, entries
+from sounding.view.wording_study import TITLE, Entry, entries
 
-TITLE = "The book of verdicts"
 INDEX = "index.html"
 
 
@@ -43,25 +41,21 @@ def write_book(
 def site(studies: Iterable[Study]) -> dict[str, str]:
     """The pages of the site by their file names."""
     topics = _topics(studies)
-    pages = {INDEX: document(TITLE, [("index", TITLE, _index(topics, "{}.html"))])}
+    index = book_index(topics, "{}.html", 1, {})
+    pages = {INDEX: document(TITLE, [("index", TITLE, index)])}
     for found in topics.values():
         for entry in found:
             back = Markup('<p class="note"><a href="{}">{}</a></p>').format(INDEX, TITLE)
-            body = back + _entry(entry, "s", 1)
+            body = back + rendered("book_entry.html", entry=entry, key="s", level=1)
             pages[f"{entry.name}.html"] = document(entry.any.claim, [("s", entry.any.claim, body)])
     return pages
 
 
 def one_page(studies: Iterable[Study]) -> str:
     """The whole book as one page that needs nothing but itself."""
-    topics = _topics(studies)
-    sections = [("index", TITLE, _index(topics, "#{}"))]
-    sections += [
-        (entry.name, entry.any.claim, _entry(entry, entry.name, 2))
-        for found in topics.values()
-        for entry in found
-    ]
-    return document(TITLE, sections)
+    kept = tuple(studies)
+    _topics(kept)
+    return page(Studies(studies=kept, failures={}), title=TITLE)
 
 
 def markdown(studies: Iterable[Study]) -> str:
@@ -92,17 +86,3 @@ def _topics(studies: Iterable[Study]) -> dict[str, list[Entry]]:
     if not topics:
         raise ValueError("no study has been run yet; begin with: sounding study all")
     return topics
-
-
-def _index(topics: dict[str, list[Entry]], link: str) -> Markup:
-    every = [entry for found in topics.values() for entry in found]
-    said = f"{count(len(every), 'claim')}. "
-    for scale in ("quick", "full"):
-        run = [entry.scales[scale] for entry in every if scale in entry.scales]
-        if run:
-            said += f"At the {scale} scale: {wording_study.counts(run)}. "
-    return rendered("book_index.html", title=TITLE, said=said, topics=topics, link=link.format)
-
-
-def _entry(entry: Entry, key: str, level: int) -> Markup:
-    return rendered("book_entry.html", entry=entry, key=key, level=level)

@@ -33,7 +33,7 @@ from sounding.prove import Proof, Repair
 from sounding.remedies import code
 from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import (
     atlas,
@@ -230,6 +230,35 @@ def _(result: Verdict, key: str, level: int, *, interactive: bool) -> Markup:
 @_section.register
 def _(result: Study, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("study.html", result, key, level, interactive=interactive)
+
+
+@_section.register
+def _(result: Studies, key: str, level: int, *, interactive: bool) -> Markup:
+    """The book in one section: the table, then claim after claim."""
+    topics = wording_study.entries(result.studies)
+    parts = [book_index(topics, f"#{key}-{{}}", level, result.failures)]
+    for found in topics.values():
+        for entry in found:
+            body = rendered(
+                "book_entry.html", entry=entry, key=f"{key}-{entry.name}", level=level + 1
+            )
+            parts.append(Markup('<section class="result" id="{}">{}</section>').format(
+                f"{key}-{entry.name}", body))  # fmt: skip
+    return Markup("").join(parts)
+
+
+def book_index(
+    topics: dict[str, list[wording_study.Entry]], link: str, level: int, failures: dict[str, str]
+) -> Markup:
+    """The table of verdicts; `link` makes of a study's name the address of its part."""
+    return rendered(
+        "book_index.html",
+        said=wording_study.book_said(topics),
+        topics=topics,
+        link=link.format,
+        level=level,
+        failures=failures,
+    )
 
 
 @_section.register

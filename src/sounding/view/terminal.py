@@ -40,7 +40,7 @@ from sounding.remedies import code
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import wording
 from sounding.view.depth import caveats, depth
@@ -57,7 +57,7 @@ from sounding.view.terminal_curvature import (
 )
 from sounding.view.terminal_landscape import show_facts, show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
-from sounding.view.terminal_study import chart_lines
+from sounding.view.terminal_study import chart_lines, show_studies
 from sounding.view.wording_points import escape_facts, point_facts
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
@@ -192,6 +192,11 @@ def _(result: Study, console: Console) -> None:
         _judged(console, verdict, indent=4 if i > 0 else 0)
     said = f"{result.scale} scale, {number(result.seconds)} s"
     put(console, Text(said, style="bright_black"))
+
+
+@_show.register
+def _(result: Studies, console: Console) -> None:
+    show_studies(console, result)
 
 
 @_show.register

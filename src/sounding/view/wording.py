@@ -28,7 +28,7 @@ from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import (
     wording_curvature,
@@ -248,6 +248,11 @@ def _(result: Proof) -> str:
 def _(result: Study) -> str:
     outcome = result.verdicts[0].outcome if result.verdicts else "not tested"
     return f"{outcome.capitalize()}: {result.claim}"
+
+
+@headline.register
+def _(result: Studies) -> str:
+    return f"{count(len(result.studies), 'claim')} judged: {result}"
 
 
 @headline.register

@@ -10,10 +10,11 @@ import numpy as np
 
 from sounding.studies.study import SCALES, Study
 from sounding.verdict import Verdict
-from sounding.view.numbers import number, together
+from sounding.view.numbers import count, number, together
 from sounding.view.wording import DECADES, MARKS
 
 NEVER = "not run"
+TITLE = "The book of verdicts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,17 @@ def counts(studies: Iterable[Study]) -> str:
     """'41 supported, 2 refuted, 3 inconclusive'."""
     found = [study.outcome for study in studies]
     return ", ".join(f"{found.count(o)} {o}" for o in MARKS if o in found)
+
+
+def book_said(topics: dict[str, list[Entry]]) -> str:
+    """How many claims there are, and how they came out at each scale."""
+    every = [entry for found in topics.values() for entry in found]
+    said = [f"{count(len(every), 'claim')}."]
+    for scale in SCALES:
+        run = [entry.scales[scale] for entry in every if scale in entry.scales]
+        if run:
+            said.append(f"At the {scale} scale: {counts(run)}.")
+    return " ".join(said)
 
 
 def effect(verdict: Verdict) -> str:
