@@ -47,9 +47,7 @@ CRITERION = (
 )
 
 
-def quick(
-    lab: Lab, *, hidden: int = 5, width: int = 40, seeds: Sequence[int] = SEEDS
-) -> Measured:
+def quick(lab: Lab, *, hidden: int = 5, width: int = 40, seeds: Sequence[int] = SEEDS) -> Measured:
     """Every activation on every seed."""
     names = [*HOMOGENEOUS, *OTHERS]
     settings = grid(seeds, phi=names, hidden=[hidden], width=[width])
@@ -147,7 +145,7 @@ def _errors(
     slopes: Sequence[np.ndarray],
     inputs: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Of (W_{H+1} A_H ... W_{n+1} A_n)^T inputs_n^T, for every n from the first layer to the last."""
+    """(H + 1,) relative errors of (W_{H+1} A_H ... W_{n+1} A_n)^T inputs_n^T, n from 1 to H + 1."""
     later, errors = np.ones(1), []
     for n in reversed(range(len(weights))):
         gradient = np.outer(later, inputs[n])

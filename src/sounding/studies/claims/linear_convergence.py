@@ -38,9 +38,7 @@ CRITERION = (
 )
 
 
-def quick(
-    lab: Lab, *, kappas: Sequence[float] = KAPPAS, seeds: Sequence[int] = SEEDS
-) -> Measured:
+def quick(lab: Lab, *, kappas: Sequence[float] = KAPPAS, seeds: Sequence[int] = SEEDS) -> Measured:
     """Both step sizes at every condition number."""
     settings = grid(seeds, kappa=list(kappas), step=list(STEPS))
     runs = lab.map(descend, settings)
