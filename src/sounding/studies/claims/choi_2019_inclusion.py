@@ -7,7 +7,7 @@ adaptive one is that of the other times epsilon, so that lr / (sqrt(v) + eps) te
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -110,7 +110,9 @@ def _descend(
     return torch.cat([weight.detach().flatten() for weight in weights])
 
 
-def _optimiser(pair: str, weights: list[nn.Parameter], epsilon: float | None):
+def _optimiser(
+    pair: str, weights: list[nn.Parameter], epsilon: float | None
+) -> Callable[[], object]:
     """What makes one step, given gradients."""
     if pair == PAIRS[0]:
         return _Moments(weights, epsilon).step
