@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn import functional
 
