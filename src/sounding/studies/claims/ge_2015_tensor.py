@@ -35,7 +35,14 @@ STATEMENT = (
 
 def criterion(single: int, runs: int) -> str:
     """The rule, written before the run."""
-    return f"One component, d = 5 and 10: the lowest curvature at equal weights on k coordinates is 4 for k = 1 and -8/k beyond, to {RIGHT:g}; {single} of {single} random starts reach a component within {SOLVED:g}. All components: every stationary point of the list but the decompositions has a negative curvature, as stated; perturbed descent decomposes in at least 49 of 50 of {runs} runs, for d = 5 and for d = 10, and from the worst saddle too. Reported: the plain squared error of the tensor has no such guarantee"
+    return (
+        "One component, d = 5 and 10: the lowest curvature at equal weights on k coordinates is "
+        f"4 for k = 1 and -8/k beyond, to {RIGHT:g}; {single} of {single} random starts reach a "
+        f"component within {SOLVED:g}. All components: every stationary point of the list but the "
+        "decompositions has a negative curvature, as stated; perturbed descent decomposes in at "
+        f"least 49 of 50 of {runs} runs, for d = 5 and for d = 10, and from the worst saddle too. "
+        "Reported: the plain squared error of the tensor has no such guarantee"
+    )
 
 
 QUICK, FULL = criterion(500, 50), criterion(5000, 500)
