@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from sounding.result import NotApplicable
 from sounding.train.alike import alike, same
+from sounding.train.batches import is_data_set
 from sounding.train.case import Case
 from sounding.train.loop import train, turns
 from sounding.train.progress import Progress, silent
@@ -79,9 +80,15 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _share(one: Run, other: Run) -> bool:
     first, second = one.case, other.case
     return (
-        first.batches is second.batches
+        _same_data(first.batches, second.batches)
         and first.recipe.batch_size == second.recipe.batch_size
         and first.recipe.steps == second.recipe.steps
         and same(first.loss, second.loss)
         and alike(one.model, other.model)
+    )
+
+
+def _same_data(one: Any, other: Any) -> bool:
+    return one is other or (
+        is_data_set(one) and is_data_set(other) and one[0] is other[0] and one[1] is other[1]
     )
