@@ -71,17 +71,17 @@ def train(
         torch.manual_seed(seed + NOISE)
         losses = _descend(case, model, noting(case.loss, hits), seed, on_step)
         metrics = measured(case, model) if math.isfinite(losses[-1]) else {}
-    right = torch.stack(hits).cpu().double().numpy() if hits else np.empty(0)
-    return finished(seed, losses, right, metrics, time.perf_counter() - began)
+    if len(hits) >= len(losses):
+        right = torch.stack(hits).cpu().double().numpy()
+        metrics = {"accuracy": float(final_mean(right)), **metrics}
+    return finished(seed, losses, metrics, time.perf_counter() - began)
 
 
-def finished(
-    seed: int, losses: np.ndarray, right: np.ndarray, metrics: dict[str, float], seconds: float
-) -> Trial:
-    """The Trial of a run; `right` holds the share of samples classified right, if it was noted."""
+def finished(seed: int, losses: np.ndarray, metrics: dict[str, float], seconds: float) -> Trial:
+    """The Trial of a run; one that diverged has no accuracy."""
     diverged = not math.isfinite(losses[-1])
-    if len(right) >= len(losses):
-        metrics = {"accuracy": math.nan if diverged else float(final_mean(right)), **metrics}
+    if diverged and "accuracy" in metrics:
+        metrics = {**metrics, "accuracy": math.nan}
     loss = Series(quantity="training loss", unit="", steps=np.arange(len(losses)), values=losses)
     return Trial(seed=seed, loss=loss, metrics=metrics, diverged=diverged, seconds=seconds)
 

@@ -39,8 +39,7 @@ class StackedBatches:
             self._at = 0
         rows = self._epoch[self._at]
         self._at += 1
-        x, y = self._batches
-        return x[rows.to(x.device)], y[rows.to(y.device)]
+        return tuple(_chosen(part, rows) for part in self._batches)
 
     def keep(self, runs: torch.Tensor) -> None:
         """Go on with some of the runs only."""
@@ -51,3 +50,9 @@ class StackedBatches:
     def one(self, batch: Batch, run: int) -> Batch:
         """The batch of one run out of what :meth:`next` gave."""
         return batch if self.of_all else (batch[0][run], batch[1][run])
+
+
+def _chosen(samples: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """As ``samples[rows]``, but several times faster."""
+    flat = samples.index_select(0, rows.flatten().to(samples.device))
+    return flat.view(*rows.shape, *samples.shape[1:])

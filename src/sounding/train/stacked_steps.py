@@ -13,6 +13,10 @@ from sounding.train.recipe import Recipe, lr_factor, make_optimiser
 from sounding.train.stack import Stack
 
 
+FUSED = ("sgd", "adam", "adamw")
+IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")  # options that choose one
+
+
 @dataclasses.dataclass
 class _Block:
     """Runs with the same recipe, neighbours in the stack, and their optimiser.
@@ -39,7 +43,7 @@ class StackedOptimisers:
         for at, recipe in enumerate(recipes):
             if at + 1 == len(recipes) or recipes[at + 1] != recipe:
                 parameter = _rows(stack, first, at + 1 - first)
-                optimiser = make_optimiser(recipe, [parameter])
+                optimiser = make_optimiser(_fused(recipe), [parameter])
                 self.blocks.append(_Block(recipe, first, at + 1 - first, optimiser, parameter))
                 first = at + 1
         self._limits()
@@ -87,6 +91,13 @@ class StackedOptimisers:
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         factors = (self._clips / (norms + 1e-6)).clamp(max=1.0)
         gradients.mul_(factors.where(self._clips.isfinite(), 1.0))
+
+
+def _fused(recipe: Recipe) -> Recipe:
+    """With torch's fused step, one pass over the numbers, where there is one."""
+    if recipe.optimiser not in FUSED or set(recipe.options) & set(IMPLEMENTATION):
+        return recipe
+    return recipe.replace(options={**recipe.options, "fused": True})
 
 
 def _rows(stack: Stack, first: int, count: int) -> nn.Parameter:

@@ -17,14 +17,17 @@ import torch
 from torch import nn
 
 from sounding.result import NotApplicable
+from sounding.train.batches import is_data_set
 from sounding.train.case import Case
 from sounding.train.inputs import check_numbers, explained
 from sounding.train.loop import LOOK_EVERY, NOISE, finished, measured, new_model, noting
 from sounding.train.seeding import seeded
 from sounding.train.stack import Stack
 from sounding.train.stacked_batches import StackedBatches
+from sounding.train.stacked_chain import Chain, is_chain
 from sounding.train.stacked_steps import StackedOptimisers
-from sounding.train.trial import Trial
+from sounding.train.stacked_whole import Losses, Whole
+from sounding.train.trial import FINAL_SHARE, Trial
 
 
 @dataclasses.dataclass
@@ -55,36 +58,63 @@ def train_together(runs: Sequence[Run], ended: Callable[[Run, Trial], None]) -> 
             by one; says why.
     """
     began = time.perf_counter()
-    runs = sorted(runs, key=lambda run: repr(run.case.recipe))
+    runs = sorted(runs, key=lambda run: repr(run.case.recipe))  # equal recipes become neighbours
     case = runs[0].case
     steps = case.recipe.steps
-    with torch.enable_grad():
-        stack = Stack([run.model for run in runs], case.loss)
-        optimisers = StackedOptimisers(stack, [run.case.recipe for run in runs], steps)
-        batches = StackedBatches(case.batches, case.recipe.batch_size, [run.seed for run in runs])
-        record = _Record(runs, steps)
-        for step in range(steps):
-            batch = batches.next()
-            losses, right = stack.differentiate(batch, batches.of_all)
-            if step == 0:
-                _compare(runs, stack, batches, batch, losses)
-            optimisers.step(step)
-            record.note(losses, right)
-            if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
-                finite = record.look()
-                if not finite.all():
-                    for part in (stack, optimisers, batches):
-                        part.keep(finite)
-                    if not finite.any():
-                        break
-        seconds = (time.perf_counter() - began) / len(runs)
-        record.report(stack, seconds, ended)
+    stack = Stack([run.model for run in runs])
+    optimisers = StackedOptimisers(stack, [run.case.recipe for run in runs], steps)
+    batches = StackedBatches(case.batches, case.recipe.batch_size, [run.seed for run in runs])
+    losses_of = _losses_of(stack, runs[0])
+    record = _Record(runs)
+    shares, note_from = 0, 0
+    for step in range(steps):
+        batch = batches.next()
+        losses, right = losses_of(batch, of_all=batches.of_all, note=step >= note_from)
+        if step == 0:
+            _compare(runs, stack, batches, batch, losses)
+            shares = len(right)
+            note_from = _first_noted(steps, shares)
+            right = right if note_from == 0 else right[:0]
+        optimisers.step(step)
+        record.note(losses, right)
+        if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
+            finite = record.look()
+            if not finite.all():
+                for part in (stack, optimisers, batches):
+                    part.keep(finite)
+                losses_of = _losses_of(stack, runs[0])
+            if not finite.any():
+                break
+    record.report(stack, shares, (time.perf_counter() - began) / len(runs), ended)
+
+
+def _losses_of(stack: Stack, run: Run) -> Callable[..., Losses]:
+    """The faster of the ways to differentiate what is stacked."""
+    model, loss = run.model, run.case.loss
+    if is_data_set(run.case.batches) and is_chain(model, loss):
+        y = run.case.batches[1]
+        labels = y.ndim == 1 and y.dtype == torch.long and bool((y >= 0).all())
+        return Chain(stack, model, loss, labels).differentiate
+    return Whole(stack, model, loss).differentiate
+
+
+def _first_noted(steps: int, shares: int) -> int:
+    """The step from which on shares classified right count, if there are so many a step.
+
+    As the accuracy is their mean over the last tenth.
+    """
+    return steps - math.ceil(_counted(steps * shares) / shares) if shares else steps
+
+
+def _counted(values: int) -> int:
+    """How many of the last of so many values :func:`sounding.train.trial.final_mean` takes."""
+    return max(1, round(FINAL_SHARE * values))
 
 
 class _Record:
     """The losses of all runs, and which of them are still going."""
 
-    def __init__(self, runs: Sequence[Run], steps: int) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         self.going = np.arange(len(runs))
         self.losses: list[list[np.ndarray]] = [[] for _ in runs]
@@ -106,18 +136,24 @@ class _Record:
         self.going = self.going[finite]
         return torch.from_numpy(finite)
 
-    def report(self, stack: Stack, seconds: float, ended: Callable[[Run, Trial], None]) -> None:
+    def report(
+        self, stack: Stack, shares: int, seconds: float, ended: Callable[[Run, Trial], None]
+    ) -> None:
+        """Hand out the trials, each with its share of the time."""
         rows = {run: row for row, run in enumerate(self.going)}
         for number, run in enumerate(self.runs):
             losses = np.concatenate(self.losses[number])
-            right = np.concatenate(self.right[number])
             metrics: dict[str, float] = {}
             if number in rows:
                 stack.copy_to(run.model, rows[number])
                 metrics = _metrics(run)
             else:
                 losses = losses[: np.flatnonzero(~np.isfinite(losses))[0] + 1]
-            ended(run, finished(run.seed, losses, right, metrics, seconds))
+            if shares:
+                counted = _counted(len(losses) * shares)
+                right = np.concatenate(self.right[number])[-counted:]
+                metrics = {"accuracy": float(np.mean(right)) if number in rows else math.nan, **metrics}
+            ended(run, finished(run.seed, losses, metrics, seconds))
 
 
 def _metrics(run: Run) -> dict[str, float]:
