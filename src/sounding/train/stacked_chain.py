@@ -48,6 +48,7 @@ class Chain:
         self._by_hand = labels and _is_cross_entropy(loss)
         self.layers, first = _layers(stack, model)
         self.last_backward = first  # nothing before it is trained
+        self.written_out = not any(isinstance(layer, _Others) for layer in self.layers)
 
     def differentiate(self, batch: Batch, *, of_all: bool, note: bool) -> Losses:
         """As of :class:`sounding.train.stacked_whole.Whole`."""

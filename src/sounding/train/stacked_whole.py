@@ -19,6 +19,8 @@ class Whole:
     Autograd differentiates the sum of the losses, in which each depends on its own network alone.
     """
 
+    written_out = False
+
     def __init__(self, stack: Stack, model: nn.Module, loss: Loss | Objective) -> None:
         self.stack, self._host = stack, _Loss(model, loss)
 

@@ -19,83 +19,153 @@ from torch import nn
 from sounding.result import NotApplicable
 from sounding.train.batches import is_data_set
 from sounding.train.case import Case
-from sounding.train.inputs import check_numbers, explained
-from sounding.train.loop import LOOK_EVERY, NOISE, finished, measured, new_model, noting
+from sounding.train.first_steps import Alone, first_steps, now
+from sounding.train.inputs import check_numbers
+from sounding.train.loop import LOOK_EVERY, NOISE, finished, measured, new_model
 from sounding.train.seeding import seeded
 from sounding.train.stack import Stack
 from sounding.train.stacked_batches import StackedBatches
 from sounding.train.stacked_chain import Chain, is_chain
 from sounding.train.stacked_steps import StackedOptimisers
-from sounding.train.stacked_whole import Losses, Whole
+from sounding.train.stacked_whole import Whole
 from sounding.train.trial import FINAL_SHARE, Trial
 
 
-@dataclasses.dataclass
-class Run:
-    """A run that has not begun: its network, and random state as `build` left it."""
+WORDS = 150  # characters of torch's own message that are passed on
+MEASURED = 4  # steps, the first of which are slow; the fastest counts
+MEASURABLE = 120  # steps of a run of which the measured ones, if they are lost, are 5 % at most
 
-    number: int  # among all jobs
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One job."""
+
+    number: int
     case: Case
     seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Built(Run):
+    """A run that has its network, and Python's and numpy's random state as `build` left it."""
+
     model: nn.Module
-    random: tuple[Any, Any]  # Python's and numpy's
+    random: tuple[Any, Any]
 
 
-def prepared(number: int, case: Case, seed: int) -> Run:
-    """Build the network of one run, as ``train`` does."""
-    with seeded(seed), torch.enable_grad():
-        model = new_model(case)
-        return Run(number, case, seed, model, (random.getstate(), np.random.get_state()))  # noqa: NPY002 - the global one is meant
+def build(run: Run) -> Built:
+    """The run with its network, made as ``train`` makes it."""
+    with seeded(run.seed):
+        model = new_model(run.case)
+        state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is meant
+    return Built(run.number, run.case, run.seed, model, state)
 
 
-def train_together(runs: Sequence[Run], ended: Callable[[Run, Trial], None]) -> None:
-    """Train all `runs`; `ended` is told of each, those that diverge first.
+def reason_against(case: Case) -> str:
+    """Why runs of this case cannot be one program, whatever its network; '' if nothing is known."""
+    if callable(case.recipe.optimiser):
+        return "an optimiser made by a function may treat parameters otherwise when stacked"
+    if not (is_data_set(case.batches) or isinstance(case.batches, list | tuple)):
+        return f"batches out of a {type(case.batches).__name__} come one run at a time"
+    return ""
+
+
+def reason_against_network(model: nn.Module) -> str:
+    """The same for a network."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if len({(p.dtype, p.device) for p in trained}) > 1:
+        return "its parameters have several types or devices"
+    return "" if trained[0].is_floating_point() else "its parameters are complex"
+
+
+def train_together(
+    runs: Sequence[Built], ended: Callable[[Run, Trial], None], *, measure: bool
+) -> None:
+    """Train all `runs`; `ended` is told of each.
 
     Their networks must be alike, and their data, batch sizes, losses and numbers of steps the same.
 
+    Args:
+        runs: Two or more.
+        ended: Called with every run and its trial, in the end.
+        measure: Whether to refuse where that would be slower than one by one.
+
     Raises:
-        NotApplicable: Before the first step, if one program does not compute what they compute one
-            by one; says why.
+        NotApplicable: If one program does not compute what they compute one by one, mostly at the
+            first step, or would be slower, at the first few; says why.
     """
+    try:
+        _train(sorted(runs, key=lambda run: repr(run.case.recipe)), ended, measure)
+    except NotApplicable:
+        raise
+    except Exception as error:
+        words = next(iter(str(error).splitlines()), "").strip()
+        raise NotApplicable(f"{type(error).__name__} when stacked: {words[:WORDS]}") from error
+
+
+def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: bool) -> None:
+    """Equal recipes must be neighbours."""
     began = time.perf_counter()
-    runs = sorted(runs, key=lambda run: repr(run.case.recipe))  # equal recipes become neighbours
     case = runs[0].case
     steps = case.recipe.steps
     stack = Stack([run.model for run in runs])
     optimisers = StackedOptimisers(stack, [run.case.recipe for run in runs], steps)
     batches = StackedBatches(case.batches, case.recipe.batch_size, [run.seed for run in runs])
-    losses_of = _losses_of(stack, runs[0])
-    record = _Record(runs)
-    shares, note_from = 0, 0
+    engine = _engine(stack, runs[0])
+    if measure and steps < MEASURABLE and not engine.written_out:
+        raise NotApplicable(f"{steps} steps are too few to find out which is faster")
+    batch = batches.next()
+    alone = _alone(runs, batches, batch)
+    record, note_from = _Record(runs), _first_noted(steps, alone.shares)
+    seconds: list[float] = []
     for step in range(steps):
-        batch = batches.next()
-        losses, right = losses_of(batch, of_all=batches.of_all, note=step >= note_from)
+        start = now(stack.rows.device) if measure and step < MEASURED else 0.0
+        batch = batches.next() if step else batch
+        found = engine.differentiate(batch, of_all=batches.of_all, note=step >= note_from)
         if step == 0:
-            _compare(runs, stack, batches, batch, losses)
-            shares = len(right)
-            note_from = _first_noted(steps, shares)
-            right = right if note_from == 0 else right[:0]
+            alone.check(found[0], stack.gradients)
         optimisers.step(step)
-        record.note(losses, right)
+        record.note(*found)
+        if measure and step < MEASURED:
+            seconds.append(now(stack.rows.device) - start)
+            if step == MEASURED - 1 and steps >= MEASURABLE:
+                _refuse_slower(min(seconds), alone.seconds * len(runs))
         if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
             finite = record.look()
+            if not finite.any():
+                break
             if not finite.all():
                 for part in (stack, optimisers, batches):
                     part.keep(finite)
-                losses_of = _losses_of(stack, runs[0])
-            if not finite.any():
-                break
-    record.report(stack, shares, (time.perf_counter() - began) / len(runs), ended)
+                engine = _engine(stack, runs[0])
+    record.report(stack, alone.shares, (time.perf_counter() - began) / len(runs), ended)
 
 
-def _losses_of(stack: Stack, run: Run) -> Callable[..., Losses]:
+def _alone(runs: Sequence[Built], batches: StackedBatches, batch: Any) -> Alone:
+    """The first step of each run; random state is given back."""
+    data = runs[0].case.batches
+    check_numbers(data if is_data_set(data) else batch)
+    with seeded(runs[0].seed):
+        return first_steps(
+            (run.case, run.model, batches.one(batch, number)) for number, run in enumerate(runs)
+        )
+
+
+def _refuse_slower(together: float, alone: float) -> None:
+    if together > alone:
+        raise NotApplicable(
+            f"a step takes {1e3 * together:.2g} ms for all together, {1e3 * alone:.2g} ms so"
+        )
+
+
+def _engine(stack: Stack, run: Built) -> Chain | Whole:
     """The faster of the ways to differentiate what is stacked."""
     model, loss = run.model, run.case.loss
     if is_data_set(run.case.batches) and is_chain(model, loss):
         y = run.case.batches[1]
         labels = y.ndim == 1 and y.dtype == torch.long and bool((y >= 0).all())
-        return Chain(stack, model, loss, labels).differentiate
-    return Whole(stack, model, loss).differentiate
+        return Chain(stack, model, loss, labels)
+    return Whole(stack, model, loss)
 
 
 def _first_noted(steps: int, shares: int) -> int:
@@ -114,7 +184,7 @@ def _counted(values: int) -> int:
 class _Record:
     """The losses of all runs, and which of them are still going."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Built]) -> None:
         self.runs = runs
         self.going = np.arange(len(runs))
         self.losses: list[list[np.ndarray]] = [[] for _ in runs]
@@ -156,43 +226,10 @@ class _Record:
             ended(run, finished(run.seed, losses, metrics, seconds))
 
 
-def _metrics(run: Run) -> dict[str, float]:
+def _metrics(run: Built) -> dict[str, float]:
     """The metrics of a trained network, with random state as it is after ``train``."""
     with seeded(run.seed):
         random.setstate(run.random[0])
         np.random.set_state(run.random[1])  # noqa: NPY002 - as above
         torch.manual_seed(run.seed + NOISE)
         return measured(run.case, run.model)
-
-
-# --- the first step, one by one -------------------------------------------------------------------
-
-
-def _compare(
-    runs: Sequence[Run],
-    stack: Stack,
-    batches: StackedBatches,
-    batch: Any,
-    losses: torch.Tensor,
-) -> None:
-    """The first losses and gradients must be those of each network alone.
-
-    They may differ by half the digits: sums in another order cost some of them, a network that
-    computes something else costs all.
-    """
-    for number, run in enumerate(runs):
-        one = batches.one(batch, number)
-        if number == 0:
-            check_numbers(run.case.batches if isinstance(run.case.batches, tuple) else one)
-        hits: list[torch.Tensor] = []
-        with explained(run.model, one, 0):
-            loss = noting(run.case.loss, hits)(run.model, one)
-        trained = [p for p in run.model.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(loss, trained)
-        row = torch.cat([g.flatten() for g in gradients])
-        tolerance = torch.finfo(row.dtype).eps ** 0.5
-        for alone, together in ((loss.detach(), losses[number]), (row, stack.gradients[number])):
-            difference = torch.linalg.vector_norm(alone - together)
-            scale = torch.linalg.vector_norm(alone)
-            if bool((alone.isfinite().all())) and not float(difference) <= tolerance * float(scale):
-                raise NotApplicable("the network or its loss computes something else when stacked")
