@@ -89,7 +89,9 @@ def _same_sets(one: set, other: set, depth: int) -> bool:
 
 
 def _same_partials(one: functools.partial, other: functools.partial, depth: int) -> bool:
-    return all(same(getattr(one, p), getattr(other, p), depth) for p in ("func", "args", "keywords"))
+    return all(
+        same(getattr(one, p), getattr(other, p), depth) for p in ("func", "args", "keywords")
+    )
 
 
 def _same_methods(one: types.MethodType, other: types.MethodType, depth: int) -> bool:

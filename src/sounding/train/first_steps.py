@@ -50,8 +50,8 @@ class Alone:
         ):
             norm = torch.linalg.vector_norm
             allowed = torch.finfo(alone.dtype).eps ** 0.5 * norm(alone, dim=1)
-            far = norm(alone - together, dim=1) > allowed
-            if bool((far & alone.isfinite().all(1)).any()):
+            near = norm(alone - together, dim=1) <= allowed
+            if not bool((near | ~alone.isfinite().all(1)).all()):
                 raise NotApplicable("the network or its loss computes something else when stacked")
 
 
@@ -106,12 +106,11 @@ def _gradient(model: nn.Module) -> torch.Tensor:
 
 
 def _random_state() -> list[Any]:
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is meant
+    arrays = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is meant
     states = [torch.get_rng_state()]
     if torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    return [random.getstate(), keys.tobytes(), rest, *(state.numpy().tobytes() for state in states)]
-
+    return [random.getstate(), str(arrays), *(state.numpy().tobytes() for state in states)]
 
 
 def _now(model: nn.Module) -> float:

@@ -164,9 +164,7 @@ def new_model(case: Case) -> nn.Module:
     return model.train()
 
 
-def noting(
-    loss: Loss | Objective, hits: list[torch.Tensor], *, check: bool = True
-) -> Objective:
+def noting(loss: Loss | Objective, hits: list[torch.Tensor], *, check: bool = True) -> Objective:
     """`loss` as an Objective; `hits` notes the share of samples classified right, where it can.
 
     That is for a loss of (output, target) with class labels; it costs no second pass. The first

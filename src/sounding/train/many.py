@@ -73,7 +73,9 @@ def train_many(
             be one program: says why.
     """
     if method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; use one of {', '.join(map(repr, get_args(Method)))}")
+        raise ValueError(
+            f"method is {method!r}; use one of {', '.join(map(repr, get_args(Method)))}"
+        )
     trials: dict[int, Trial] = {}
 
     def told(number: int, outcome: Trial | Exception) -> None:
@@ -95,7 +97,7 @@ def run_many(
     progress: Progress = silent,
     method: Method = "auto",
 ) -> None:
-    """What `train_many` does; `told` hears of each job's trial, or of the error that was its end."""
+    """What `train_many` does; `told` hears of each job's trial, or of the error that ended it."""
     done: set[int] = set()
 
     def ended(number: int, outcome: Trial | Exception) -> None:

@@ -28,7 +28,10 @@ class StackedBatches:
         if not self.of_all:
             assert batch_size is not None
             self._orders = [epochs(len(batches[0]), batch_size, seed) for seed in seeds]
-        self._epoch, self._at = torch.empty(0), 0  # (batches, R, batch_size) rows, and which is next
+        self._epoch, self._at = (
+            torch.empty(0),
+            0,
+        )  # (batches, R, batch_size) rows, and which is next
 
     def next(self) -> Batch:
         """The batches of the next step."""

@@ -3,7 +3,8 @@
 A linear layer and its activation take three matrix products and two passes over what they
 put out. Small networks spend more time on everything around that than on the products
 themselves; so here the products of all runs are one call each, and everything is written into
-memory that is used again at the next step. Other layers go through ``torch.func.vmap`` and autograd.
+memory that is used again at the next step. Other layers go through ``torch.func.vmap`` and
+autograd.
 
 Letters: R runs, B samples, F features, C classes.
 """
@@ -18,7 +19,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sounding.objective import Batch, Loss, Objective
+from sounding.objective import Batch, Loss
 from sounding.train.alike import same
 from sounding.train.loop import noting
 from sounding.train.stack import Stack
@@ -229,12 +230,11 @@ class _Others:
 # --- which networks -------------------------------------------------------------------------------
 
 
-def is_chain(model: nn.Module, loss: Loss | Objective) -> bool:
+def is_chain(model: nn.Sequential) -> bool:
     """Whether a :class:`Chain` is what the network is, and worth it: it has linear layers."""
     members = list(_members(model).values())
     return (
         type(model) is nn.Sequential
-        and not isinstance(loss, Objective)
         and any(type(member) is nn.Linear for member in members)
         and len(set(members)) == len(members)
         and sum(1 for m in members for _ in m.parameters()) == len(list(model.parameters()))
@@ -246,7 +246,9 @@ def _members(model: nn.Module, name: str = "") -> dict[str, nn.Module]:
     """Layers by their full name, in order; of chains within chains too."""
     if type(model) is not nn.Sequential:
         return {name.rstrip("."): model}
-    return {k: v for n, m in model._modules.items() if m for k, v in _members(m, f"{name}{n}.").items()}
+    return {
+        k: v for n, m in model._modules.items() if m for k, v in _members(m, f"{name}{n}.").items()
+    }
 
 
 def _has_hooks(module: nn.Module) -> bool:

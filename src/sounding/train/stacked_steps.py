@@ -12,7 +12,6 @@ from torch import nn
 from sounding.train.recipe import Recipe, lr_factor, make_optimiser
 from sounding.train.stack import Stack
 
-
 FUSED = ("sgd", "adam", "adamw")
 IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")  # options that choose one
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
@@ -23,6 +25,7 @@ class Whole:
 
     def __init__(self, stack: Stack, model: nn.Module, loss: Loss | Objective) -> None:
         self.stack, self._host = stack, _Loss(model, loss)
+        self._names = _every_name(model)
 
     def differentiate(self, batch: Batch, *, of_all: bool, note: bool) -> Losses:
         """The losses; the gradients are written into the stack, and the buffers see the batch.
@@ -33,15 +36,16 @@ class Whole:
             note: Whether the shares of samples classified right are wanted.
         """
         leaves = {n: p.detach().requires_grad_() for n, p in self.stack.parameters.items()}
-        tensors = {f"model.{name}": t for name, t in {**leaves, **self.stack.fixed}.items()}
+        own = {**leaves, **self.stack.fixed}
+        tensors = {f"model.{name}": own[first] for name, first in self._names.items()}
         losses, right = vmap(self._call, in_dims=(0, None if of_all else 0))(tensors, batch)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()))
         torch.cat([gradient.flatten(1) for gradient in found], 1, out=self.stack.gradients)
         losses = losses.detach()
         return losses, torch.stack(right) if note and right else losses.new_empty(0, len(losses))
 
-    def _call(self, tensors: dict[str, torch.Tensor], batch: Batch) -> Losses:
-        return functional_call(self._host, tensors, (batch,))
+    def _call(self, tensors: dict[str, torch.Tensor], batch: Batch) -> Any:
+        return functional_call(self._host, tensors, (batch,), tie_weights=False)
 
 
 class _Loss(nn.Module):
@@ -56,3 +60,18 @@ class _Loss(nn.Module):
         hits: list[torch.Tensor] = []
         loss = noting(self.loss[0], hits, check=False)(self.model, batch)
         return loss.reshape(()), hits
+
+
+def _every_name(model: nn.Module) -> dict[str, str]:
+    """Of a tensor that several layers share, every name, and its first one.
+
+    A layer that is used several times has one name.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    first = {id(tensor): name for name, tensor in tensors.items()}
+    return {
+        f"{layer}.{name}".lstrip("."): first[id(tensor)]
+        for layer, module in model.named_modules()
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    }

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from sounding.objective import Objective
 from sounding.result import NotApplicable
 from sounding.train.batches import is_data_set
 from sounding.train.case import Case
 from sounding.train.first_steps import Alone, first_steps, now
-from sounding.train.inputs import check_numbers
+from sounding.train.inputs import check_numbers, only_numbers
 from sounding.train.loop import LOOK_EVERY, NOISE, finished, measured, new_model
 from sounding.train.seeding import seeded
 from sounding.train.stack import Stack
@@ -29,7 +30,6 @@ from sounding.train.stacked_chain import Chain, is_chain
 from sounding.train.stacked_steps import StackedOptimisers
 from sounding.train.stacked_whole import Whole
 from sounding.train.trial import FINAL_SHARE, Trial
-
 
 WORDS = 150  # characters of torch's own message that are passed on
 MEASURED = 4  # steps, the first of which are slow; the fastest counts
@@ -117,19 +117,15 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
     batch = batches.next()
     alone = _alone(runs, batches, batch)
     record, note_from = _Record(runs), _first_noted(steps, alone.shares)
-    seconds: list[float] = []
+    race = _Race(stack, alone.seconds * len(runs), measure and steps >= MEASURABLE)
     for step in range(steps):
-        start = now(stack.rows.device) if measure and step < MEASURED else 0.0
         batch = batches.next() if step else batch
         found = engine.differentiate(batch, of_all=batches.of_all, note=step >= note_from)
         if step == 0:
             alone.check(found[0], stack.gradients)
         optimisers.step(step)
         record.note(*found)
-        if measure and step < MEASURED:
-            seconds.append(now(stack.rows.device) - start)
-            if step == MEASURED - 1 and steps >= MEASURABLE:
-                _refuse_slower(min(seconds), alone.seconds * len(runs))
+        race.lap()
         if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
             finite = record.look()
             if not finite.any():
@@ -144,24 +140,52 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
 def _alone(runs: Sequence[Built], batches: StackedBatches, batch: Any) -> Alone:
     """The first step of each run; random state is given back."""
     data = runs[0].case.batches
-    check_numbers(data if is_data_set(data) else batch)
+    if is_data_set(data):
+        check_numbers(data)
+    elif not all(only_numbers(one) for one in data):
+        raise NotApplicable("a batch holds NaN or infinity")
     with seeded(runs[0].seed):
         return first_steps(
             (run.case, run.model, batches.one(batch, number)) for number, run in enumerate(runs)
         )
 
 
-def _refuse_slower(together: float, alone: float) -> None:
-    if together > alone:
-        raise NotApplicable(
-            f"a step takes {1e3 * together:.2g} ms for all together, {1e3 * alone:.2g} ms so"
-        )
+class _Race:
+    """The first few steps against the time that they take one by one."""
+
+    def __init__(self, stack: Stack, alone: float, on: bool) -> None:
+        self._device, self._alone = stack.rows.device, alone
+        self._began = now(self._device)
+        self._seconds: list[float] = []
+        self._left = MEASURED if on else 0
+
+    def lap(self) -> None:
+        """A step has ended.
+
+        Raises:
+            NotApplicable: If it was the last one that is measured, and all were slower.
+        """
+        if not self._left:
+            return
+        self._left -= 1
+        self._seconds.append(now(self._device) - self._began)
+        self._began += self._seconds[-1]
+        together = min(self._seconds)
+        if not self._left and together > self._alone:
+            raise NotApplicable(
+                f"a step takes {1e3 * together:.2g} ms together, {1e3 * self._alone:.2g} ms so"
+            )
 
 
 def _engine(stack: Stack, run: Built) -> Chain | Whole:
     """The faster of the ways to differentiate what is stacked."""
     model, loss = run.model, run.case.loss
-    if is_data_set(run.case.batches) and is_chain(model, loss):
+    if (
+        is_data_set(run.case.batches)
+        and isinstance(model, nn.Sequential)
+        and not isinstance(loss, Objective)
+        and is_chain(model)
+    ):
         y = run.case.batches[1]
         labels = y.ndim == 1 and y.dtype == torch.long and bool((y >= 0).all())
         return Chain(stack, model, loss, labels)
@@ -210,7 +234,7 @@ class _Record:
         self, stack: Stack, shares: int, seconds: float, ended: Callable[[Run, Trial], None]
     ) -> None:
         """Hand out the trials, each with its share of the time."""
-        rows = {run: row for row, run in enumerate(self.going)}
+        rows = {run: row for row, run in enumerate(self.going.tolist())}
         for number, run in enumerate(self.runs):
             losses = np.concatenate(self.losses[number])
             metrics: dict[str, float] = {}
@@ -222,7 +246,10 @@ class _Record:
             if shares:
                 counted = _counted(len(losses) * shares)
                 right = np.concatenate(self.right[number])[-counted:]
-                metrics = {"accuracy": float(np.mean(right)) if number in rows else math.nan, **metrics}
+                metrics = {
+                    "accuracy": float(np.mean(right)) if number in rows else math.nan,
+                    **metrics,
+                }
             ended(run, finished(run.seed, losses, metrics, seconds))
 
 
