@@ -303,7 +303,7 @@ def test_what_is_slower_together_is_run_one_by_one(monkeypatch):
     ticks = iter(range(10_000))
     monkeypatch.setattr(first_steps, "now", lambda device: next(ticks))
     monkeypatch.setattr(together, "now", lambda device: 10 * next(ticks))
-    jobs = [(_case(steps=120), seed) for seed in (0, 1)]
+    jobs = [(_case(NETS["residual"], steps=120), seed) for seed in (0, 1)]
     said = [words for words, *_ in _agree(jobs, method="auto", rtol=0)]
     assert any("a step takes 1e+04 ms together, 4e+03 ms so" in words for words in said)
 

@@ -31,7 +31,7 @@ OnOutcome = Callable[[int, Trial | Exception], None]
 LOT = 512  # networks that are built before any of them is trained
 CPU_RUNS, CPU_BYTES = 32, 2**23  # in one program, of parameters; measured by benchmarks/many.py
 GPU_BYTES = 2**30
-FAILURES = (ValueError, RuntimeError)  # what may be wrong with one run and not with another
+FAILURES = (NotApplicable, ValueError, RuntimeError)  # what can be wrong with one run alone
 
 
 def train_many(
@@ -78,35 +78,43 @@ def train_many(
         )
     trials: dict[int, Trial] = {}
 
+    def say(message: str) -> None:
+        progress(message, len(trials), len(jobs))
+
     def told(number: int, outcome: Trial | Exception) -> None:
         if isinstance(outcome, Exception):
             raise outcome
         trials[number] = outcome
+        say(str(outcome))
         if on_trial is not None:
             on_trial(number, outcome)
 
-    run_many(jobs, told, steps=steps, progress=progress, method=method)
+    run_many(jobs, told, say, steps=steps, method=method)
     return tuple(trials[number] for number in range(len(jobs)))
 
 
 def run_many(
     jobs: Sequence[tuple[Case, int]],
     told: OnOutcome,
+    say: Callable[[str], None],
     *,
     steps: int | None = None,
-    progress: Progress = silent,
     method: Method = "auto",
 ) -> None:
-    """What `train_many` does; `told` hears of each job's trial, or of the error that ended it."""
+    """What `train_many` does, for those who want to know of failures too.
+
+    Args:
+        jobs: Cases, each with a seed.
+        told: Hears of each job's trial, or of the error that ended it.
+        say: Hears which runs go together, and which one by one.
+        steps: Of every run, instead of those of the recipes.
+        method: As of `train_many`.
+    """
     done: set[int] = set()
 
     def ended(number: int, outcome: Trial | Exception) -> None:
         done.add(number)
-        progress(str(outcome), len(done), len(jobs))
         told(number, outcome)
-
-    def say(message: str) -> None:
-        progress(message, len(done), len(jobs))
 
     runs = [Run(n, _shortened(case, steps), seed) for n, (case, seed) in enumerate(jobs)]
     with turns, torch.enable_grad():

@@ -117,7 +117,7 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
     batch = batches.next()
     alone = _alone(runs, batches, batch)
     record, note_from = _Record(runs), _first_noted(steps, alone.shares)
-    race = _Race(stack, alone.seconds * len(runs), measure and steps >= MEASURABLE)
+    race = _Race(stack, alone.seconds * len(runs), measure and not engine.written_out)
     for step in range(steps):
         batch = batches.next() if step else batch
         found = engine.differentiate(batch, of_all=batches.of_all, note=step >= note_from)
