@@ -235,7 +235,7 @@ class _Record:
     ) -> None:
         """Hand out the trials, each with its share of the time."""
         rows = {run: row for row, run in enumerate(self.going.tolist())}
-        for number, run in enumerate(self.runs):
+        for number, run in sorted(enumerate(self.runs), key=lambda pair: pair[1].number):
             losses = np.concatenate(self.losses[number])
             metrics: dict[str, float] = {}
             if number in rows:
