@@ -126,6 +126,7 @@ def check_address(address: str) -> None:
             "as 192.0.2.1:6379, or auto for one on this machine"
         )
     _ray()
+    where = "on this machine" if address == "auto" else f"at {address}"
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     try:
         if address != "auto":
@@ -134,8 +135,8 @@ def check_address(address: str) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=ANSWER)
     except subprocess.SubprocessError as error:
         raise ConnectionError(
-            f"no Ray cluster answers at {address}; see that one of the same version runs there "
-            "(ray start --head --port=6379)"
+            f"no Ray cluster answers {where}; see that one of the same version runs there (ray start "
+            "--head --port=6379)"
         ) from error
     except (OSError, OverflowError) as error:
         raise ConnectionError(

@@ -1,15 +1,16 @@
 """Processes of this machine as an executor in which the death of one harms no run but its own.
 
-Python's own pool is lost as a whole when one of its processes dies. Here each process has a pipe,
-and a thread that waits at its end: so it is known which run died, and a new process takes the place.
+Python's own pool is lost as a whole when one of its processes dies. Here each process has a pipe
+and a thread that waits at its end, so it is known which run died, and a new process takes its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import queue
 import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
@@ -25,10 +26,11 @@ class Processes(Executor):
     """`jobs` processes, made when they are first needed and again when they have died."""
 
     def __init__(self, jobs: int) -> None:
-        self._threads = ThreadPoolExecutor(jobs, "sounding-run", initializer=_shield)
-        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(jobs, "sounding-run")
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._workers: set[Worker] = set()
-        self._closed = False
+        self._stopped = False
+        self._free.put(self._made())  # at once: an error in how the script is written comes here
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` in a process that is free."""
@@ -42,30 +44,38 @@ class Processes(Executor):
 
     def stop(self) -> None:
         """End the processes now, whatever they are working on."""
-        self._closed = True
+        self._stopped = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._end()
         self._threads.shutdown()
-        self._end()  # one that was just being started
+
+    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            worker = self._free.get_nowait()
+        except queue.Empty:
+            worker = self._made()
+        try:
+            value = worker.call((fn, args, kwargs))
+        except WorkerDied:
+            self._workers.discard(worker)
+            raise
+        except BaseException:
+            self._free.put(worker)
+            raise
+        self._free.put(worker)
+        return value
+
+    def _made(self) -> Worker:
+        worker = Worker()
+        self._workers.add(worker)
+        if self._stopped:  # while it was being started
+            worker.end()
+        return worker
 
     def _end(self) -> None:
         for worker in list(self._workers):
             worker.end()
         self._workers.clear()
-
-    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        worker = getattr(self._own, "worker", None)
-        if worker is None:
-            worker = self._own.worker = Worker()
-            self._workers.add(worker)
-            if self._closed:
-                worker.end()
-        try:
-            return worker.call((fn, args, kwargs))
-        except WorkerDied:
-            self._own.worker = None
-            self._workers.discard(worker)
-            raise
 
 
 class Worker:
@@ -74,7 +84,8 @@ class Worker:
     def __init__(self) -> None:
         self._pipe, there = SPAWN.Pipe()
         self._process = SPAWN.Process(target=serve, args=(there,), name="sounding-run")
-        self._process.start()
+        with _shielded():
+            self._process.start()
         there.close()  # so that the pipe ends when the process does
 
     def call(self, task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
@@ -119,10 +130,17 @@ def serve(pipe: Connection) -> None:
             pipe.send((False, TypeError(f"the result cannot be sent back: {error}")))
 
 
-def _shield() -> None:
-    """Processes started from this thread are not woken by Ctrl-C, not even while they begin."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Processes started inside are not reached by Ctrl-C, not even while they begin."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cause(code: int | None) -> str:
