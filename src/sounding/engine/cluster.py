@@ -135,8 +135,8 @@ def check_address(address: str) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=ANSWER)
     except subprocess.SubprocessError as error:
         raise ConnectionError(
-            f"no Ray cluster answers {where}; see that one of the same version runs there (ray start "
-            "--head --port=6379)"
+            f"no Ray cluster answers {where}; see that one of the same version runs there "
+            "(ray start --head --port=6379)"
         ) from error
     except (OSError, OverflowError) as error:
         raise ConnectionError(
@@ -158,8 +158,8 @@ def _ray() -> Any:
 def _given_back() -> Iterator[None]:
     """Ray sets variables of the environment, and who is told of errors and of the end."""
     environment, hook = dict(os.environ), sys.excepthook
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        handler = signal.getsignal(signal.SIGTERM)
         yield
     finally:
         os.environ.clear()

@@ -71,9 +71,9 @@ def _check(name: str, jobs: int | None, address: str | None, gpus: float) -> Non
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Processes that are started inside have this many threads, or fewer if that was said before."""
+    """Processes started inside have this many threads, or fewer if the environment says so."""
     before = os.environ.get(THREADS)
-    with contextlib.suppress(TypeError, ValueError):
+    if before is not None and before.isdigit():
         number = min(number, int(before))
     os.environ[THREADS] = str(number)
     try:

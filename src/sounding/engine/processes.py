@@ -1,7 +1,7 @@
 """Processes of this machine as an executor in which the death of one harms no run but its own.
 
 Python's own pool is lost as a whole when one of its processes dies. Here each process has a pipe
-and a thread that waits at its end, so it is known which run died, and a new process takes its place.
+and a thread that waits at its end: it is known which run died, and a new process takes the place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Open the SQLite file of a store; say in a sentence what is wrong with it.
 
 The file is in WAL mode: a writer adds to a second file beside it (``-wal``), which is merged into
-the first one now and then, and when the last process closes it. Every write is on the disk before it
-counts (``synchronous=FULL``), so neither a kill nor a power cut takes back what was stored.
+the first one now and then, and when the last process closes it. Every write is on the disk before
+it counts (``synchronous=FULL``), so neither a kill nor a power cut takes back what was stored.
 """
 
 from __future__ import annotations
