@@ -63,3 +63,23 @@ def large(x):
 def sleeps(x, folder):
     (Path(folder) / str(x)).write_text(str(os.getpid()))
     time.sleep(60)
+
+
+def waits(x, folder):
+    """Until somebody writes a file called 'go'."""
+    (Path(folder) / str(x)).write_text(str(os.getpid()))
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.01)
+    return {"pid": os.getpid()}
+
+
+def lingers(x, folder):
+    with (Path(folder) / str(x)).open("a") as file:
+        file.write("begun\n")
+    time.sleep(60 if x else 0)
+
+
+def where():
+    import sounding
+
+    return {"file": sounding.__file__, "text": Path(sounding.__file__).read_text()}

@@ -17,7 +17,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -63,6 +63,7 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(names, anything, max_size=4))
 def test_values_come_back_as_they_were(values):
     assert same(unpack(*pack(values)), values)
@@ -539,6 +540,7 @@ def test_what_a_training_runs_is_among_what_its_version_covers():
         (torch.tensor(x), torch.tensor(y)),
         Recipe(lr=0.1, momentum=0.9, batch_size=4, steps=2),
     )
+    train(case, 0)  # imports what torch and others import late
     sys.setprofile(note)
     try:
         train(case, 0)

@@ -7,6 +7,7 @@ itself is left to `results`, so that no run is begun twice for one death.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import pickle
@@ -43,7 +44,7 @@ class Cluster(Executor):
         """Run ``fn(*args, **kwargs)`` where the cluster has room."""
         task: Task[T] = Task()
         task.reference = self._remote.remote(fn, args, kwargs)
-        task.stop = self._ray.cancel
+        task.stop = functools.partial(self._ray.cancel, task.reference, force=True)
         task.reference.future().add_done_callback(lambda done: self._hand_over(done, task))
         return task
 
@@ -64,15 +65,15 @@ class Cluster(Executor):
 class Task(Future[T]):
     """A future whose `cancel` reaches the cluster, also when the run has begun there."""
 
-    reference: Any
-    stop: Callable[[Any], None]
+    reference: Any  # of Ray's, to what will come
+    stop: Callable[[], None]
 
     def cancel(self) -> bool:
         """Whether it had not ended yet; nobody gets a result of it any more."""
-        if not (cancelled := super().cancel()):
-            return False
-        with contextlib.suppress(Exception):  # the cluster may be gone
-            self.stop(self.reference)
+        cancelled = super().cancel()
+        if cancelled:
+            with contextlib.suppress(Exception):  # the cluster may be gone
+                self.stop()
         return cancelled
 
 
@@ -132,8 +133,11 @@ def check_address(address: str) -> None:
         if address != "auto":
             socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
             command += ["--address", address]
-        subprocess.run(command, check=True, capture_output=True, timeout=ANSWER)
-    except subprocess.SubprocessError as error:
+        subprocess.run(command, check=True, capture_output=True, timeout=ANSWER, text=True)
+    except subprocess.CalledProcessError as error:
+        *_, said = ["nothing", *error.stderr.strip().splitlines()]
+        raise ConnectionError(f"no Ray cluster can be used {where}: {said}") from error
+    except subprocess.TimeoutExpired as error:
         raise ConnectionError(
             f"no Ray cluster answers {where}; see that one of the same version runs there "
             "(ray start --head --port=6379)"
