@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections import Counter
@@ -257,7 +256,7 @@ def test_leaving_ends_runs_under_way_at_once(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-CTRL_C = """
+MANY = """
 import sys
 sys.path.insert(0, {here!r})
 import engine_runs as runs
@@ -270,22 +269,41 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_ends_every_process_with_one_traceback(tmp_path):
+@pytest.fixture
+def busy(tmp_path):
+    """A script whose two processes are at work, and their numbers."""
     script, folder = tmp_path / "many.py", tmp_path / "runs"
     folder.mkdir()
-    script.write_text(textwrap.dedent(CTRL_C).format(here=str(HERE), folder=str(folder)))
+    script.write_text(MANY.format(here=str(HERE), folder=str(folder)))
     process = subprocess.Popen(
         [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     while len(pids := [path.read_text() for path in folder.iterdir()]) < 2 or "" in pids:
         assert process.poll() is None
         time.sleep(0.01)
+    yield process, pids
+    process.kill()
+    process.wait()
+
+
+def test_ctrl_c_ends_every_process_with_one_traceback(busy):
+    process, pids = busy
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
     assert stderr.count("Traceback") == 1
     assert stderr.rstrip().endswith("KeyboardInterrupt")
-    assert not any(alive(pid) for pid in pids)
+    assert not any(map(alive, pids))
+
+
+def test_a_kill_leaves_no_process_at_work(busy):
+    process, pids = busy
+    process.kill()
+    process.communicate(timeout=30)
+    until = time.monotonic() + 30
+    while any(map(alive, pids)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_script_without_the_main_guard_is_told_so(tmp_path):

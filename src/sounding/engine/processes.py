@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import pickle
 import queue
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -20,6 +23,7 @@ from sounding.engine.failures import WorkerDied
 P = ParamSpec("P")
 T = TypeVar("T")
 SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads, and hang
+LAST = 5.0  # seconds that a process whose pipe has closed may take to end
 
 
 class Processes(Executor):
@@ -90,13 +94,17 @@ class Worker:
 
     def call(self, task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
         """What the task returns or raises; WorkerDied if the process ends before it does."""
+        data = pickle.dumps(task)
         try:
-            self._pipe.send(task)
-            returned, value = self._pipe.recv()
+            self._pipe.send_bytes(data)
+            reply = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
-            self._process.join()
+            self._process.join(LAST)
+            cause = _cause(self._process.exitcode)
+            self.end()
             self._pipe.close()
-            raise WorkerDied(_cause(self._process.exitcode)) from error
+            raise WorkerDied(cause) from error
+        returned, value = pickle.loads(reply)
         if not returned:
             raise value
         return value
@@ -108,26 +116,31 @@ class Worker:
 
 
 def serve(pipe: Connection) -> None:
-    """What a process does: one task after the other, until the other end closes."""
+    """What a process does: one task after the other, while the process that began it lives."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    while True:
-        try:
-            fn, args, kwargs = pipe.recv()
-        except EOFError:
-            return
-        except Exception as error:  # what was sent cannot be read here, a missing module for one
-            pipe.send((False, error))
-            continue
-        try:
-            reply = True, fn(*args, **kwargs)
-        except BaseException as error:
-            reply = False, error
-        try:
-            pipe.send(reply)
-        except Exception as error:
-            if isinstance(error, OSError):
-                return
-            pipe.send((False, TypeError(f"the result cannot be sent back: {error}")))
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send_bytes(_reply(pipe.recv_bytes()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # in the middle of a run, which nobody waits for any more
+
+
+def _reply(data: bytes) -> bytes:
+    try:
+        fn, args, kwargs = pickle.loads(data)  # fails where a module is missing here
+        reply = True, fn(*args, **kwargs)
+    except BaseException as error:
+        reply = False, error
+    try:
+        return pickle.dumps(reply)
+    except Exception as error:
+        return pickle.dumps((False, TypeError(f"the result cannot be sent back: {error}")))
 
 
 @contextlib.contextmanager

@@ -165,6 +165,8 @@ def _translated(error: sqlite3.Error, path: Path) -> Exception:
             "is safe; make room and start again, it goes on where it stopped",
             str(path),
         )
+    if name == "SQLITE_TOOBIG":
+        return ValueError("a run's result is larger than the gigabyte that SQLite takes in a row")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return TimeoutError(
             f"another process has been writing to the store {path} for {PATIENCE:.0f} s"

@@ -58,7 +58,7 @@ def _source(file: Path, package: str, _changed: int, _size: int) -> Source:
     imports: dict[str, Imported] = {}
     gathers = file.name == "__init__.py"
     for statement in _top(tree, types=gathers):
-        if isinstance(statement, IMPORTS):
+        if isinstance(statement, IMPORTS) and WHOLE not in (a.name for a in statement.names):
             imports |= _bindings(statement, package)
             continue
         for name in _bound(statement):
