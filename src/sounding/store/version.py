@@ -38,7 +38,8 @@ def code_version(
     Raises:
         ValueError: If there is no source to read.
 
-    Cost: reads and parses the files once, under a second; then a millisecond or a few.
+    Cost: the files are parsed once, 0.2 s for a study, 1 s for most of this package; later some
+    milliseconds.
     """
     whole = hashlib.sha256()
     for line in code_that_matters(subject, without=without):
@@ -72,6 +73,7 @@ class Walk:
 
     files: dict[str, Path]  # of modules outside the package
     closed: tuple[str, ...]  # modules that are not looked into
+    known: dict[str, Source | None] = dataclasses.field(default_factory=dict)
 
     def closure(self, start: Name) -> Iterator[str]:
         """Every name that `start` may use, as a line."""
@@ -87,8 +89,11 @@ class Walk:
 
     def read(self, module: str) -> Source | None:
         """The pieces of a module; None where it is not looked into."""
-        if self._is_closed(module):
-            return None
+        if module not in self.known:
+            self.known[module] = None if self._is_closed(module) else self._source(module)
+        return self.known[module]
+
+    def _source(self, module: str) -> Source | None:
         if module in self.files:
             return source(self.files[module], module.rpartition(".")[0])
         top, *rest = module.split(".")
