@@ -1,8 +1,8 @@
 """Open the SQLite file of a store; say in a sentence what is wrong with it.
 
 The file is in WAL mode: a writer adds to a second file beside it (``-wal``), which is merged into
-the first one now and then, and when the last process closes it. Every write is on the disk before it
-counts (``synchronous=FULL``), so neither a kill nor a power cut takes back what was stored.
+the first one now and then, and when the last process closes it. Every write is on the disk before
+it counts (``synchronous=FULL``), so neither a kill nor a power cut takes back what was stored.
 """
 
 from __future__ import annotations
@@ -165,6 +165,8 @@ def _translated(error: sqlite3.Error, path: Path) -> Exception:
             "is safe; make room and start again, it goes on where it stopped",
             str(path),
         )
+    if name == "SQLITE_TOOBIG":
+        return ValueError("a run's result is larger than the gigabyte that SQLite takes in a row")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return TimeoutError(
             f"another process has been writing to the store {path} for {PATIENCE:.0f} s"

@@ -1,8 +1,8 @@
 """What a run returns as JSON text and one blob of numbers, and back; never a pickle.
 
-An array stands in the text as ``{"$array": [dtype, shape, offset]}`` and in the blob as its bytes; a
-number that JSON lacks, as ``{"$float": "nan"}``. So any program that reads SQLite and JSON reads a
-store.
+An array stands in the text as ``{"$array": [dtype, shape, offset]}`` and in the blob as its bytes;
+a number that JSON lacks, as ``{"$float": "nan"}``. So any program that reads SQLite and JSON reads
+a store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = "biufc"  # of arrays: truth values, integers, and numbers real or complex
+LARGEST = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # bytes of an array's number, by its kind
 
 
 def canonical(settings: Mapping[str, Any]) -> str:
@@ -35,7 +35,8 @@ def canonical(settings: Mapping[str, Any]) -> str:
 def pack(values: Mapping[str, Any], name: str = "values") -> tuple[str, bytes]:
     """The text and the blob of `values`: numbers, strings, lists, dicts and numpy arrays.
 
-    Tuples become lists, numpy's scalars plain numbers; an array keeps its dtype and shape.
+    Tuples become lists, numpy's scalars plain numbers; an array keeps its shape and dtype, but for
+    the order of the bytes.
 
     Raises:
         TypeError: If something else is in it; says where.
@@ -65,7 +66,7 @@ def unpack(text: str, blob: bytes) -> dict[str, Any]:
 def _plain(value: Any, where: str, blob: bytearray) -> Any:
     if isinstance(value, np.ndarray):
         return _entry(value, where, blob)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return _plain(value.item(), where, blob)
     if isinstance(value, Mapping):
         for key in value:
@@ -85,8 +86,11 @@ def _plain(value: Any, where: str, blob: bytearray) -> Any:
 
 
 def _entry(array: np.ndarray, where: str, blob: bytearray) -> dict[str, Any]:
-    if array.dtype.kind not in KINDS or array.dtype.name.startswith(("longdouble", "float128")):
-        raise TypeError(f"{where} is an array of {array.dtype}; a store keeps numbers of 8 bytes")
+    if array.dtype.itemsize > LARGEST.get(array.dtype.kind, 0):
+        raise TypeError(
+            f"{where} is an array of {array.dtype}; a store keeps truth values, integers, and real "
+            "and complex numbers of double precision at most"
+        )
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     entry = {"$array": [array.dtype.str, list(array.shape), len(blob)]}
     blob += array.tobytes()

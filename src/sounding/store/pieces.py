@@ -37,6 +37,7 @@ class Source:
 
     pieces: dict[str, Piece]
     imports: dict[str, Imported]
+    gathered: dict[str, Imported]  # those of an ``__init__``, whose names they are
 
 
 def source(file: Path, package: str) -> Source:
@@ -55,13 +56,15 @@ def _source(file: Path, package: str, _changed: int, _size: int) -> Source:
     tree = ast.parse(file.read_bytes(), str(file))
     statements: dict[str, list[ast.stmt]] = {LOOSE: []}
     imports: dict[str, Imported] = {}
-    for statement in _top(tree, types=file.name == "__init__.py"):
-        if isinstance(statement, IMPORTS):
+    gathers = file.name == "__init__.py"
+    for statement in _top(tree, types=gathers):
+        if isinstance(statement, IMPORTS) and WHOLE not in (a.name for a in statement.names):
             imports |= _bindings(statement, package)
             continue
         for name in _bound(statement):
             statements.setdefault(name, []).append(statement)
-    return Source({name: _piece(parts, package) for name, parts in statements.items()}, imports)
+    pieces = {name: _piece(parts, package) for name, parts in statements.items()}
+    return Source(pieces, imports, imports if gathers else {})
 
 
 def _top(tree: ast.Module, *, types: bool) -> Iterator[ast.stmt]:

@@ -141,10 +141,13 @@ class Store:
             ValueError: If it is no store, damaged, or of a later version.
             OSError: If the disk is full.
         """
-        with Store(other, read_only=True) as source, spoken(self.path):
-            with transaction(self._connection):
-                runs = self._take("runs", RUN, KEY, source)
-                studies = self._take("studies", STUDY, STUDY_KEY, source)
+        with (
+            Store(other, read_only=True) as source,
+            spoken(self.path),
+            transaction(self._connection),
+        ):
+            runs = self._take("runs", RUN, KEY, source)
+            studies = self._take("studies", STUDY, STUDY_KEY, source)
         added, replaced, kept = (a + b for a, b in zip(runs, studies, strict=True))
         return Merged(added=added, replaced=replaced, kept=kept)
 
@@ -163,15 +166,25 @@ class Store:
     ) -> None:
         self.close()
 
-    def _rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with spoken(self.path):
-            yield from self._connection.execute(query, parameters)
+            return self._connection.execute(query, parameters).fetchall()
 
     def _runs(self, names: Sequence[str], study: str | None) -> Iterator[tuple[Any, ...]]:
-        query = f"SELECT {', '.join(names)} FROM runs"
-        if study is None:
-            return self._rows(f"{query} ORDER BY written")
-        return self._rows(f"{query} WHERE study=? ORDER BY written", (study,))
+        return self._each("runs", names, "" if study is None else "WHERE study=?", study)
+
+    def _each(
+        self, table: str, names: Sequence[str], where: str = "", study: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """One row at a time, oldest first, by a query each.
+
+        A single open one would show this connection a store that stands still, and keep it from
+        writing as soon as somebody else has.
+        """
+        query = f"SELECT rowid FROM {table} {where} ORDER BY written, rowid"
+        one = f"SELECT {', '.join(names)} FROM {table} WHERE rowid=?"
+        for number in self._rows(query, () if study is None else (study,)):
+            yield from self._rows(one, number)
 
     def _write(self, table: str, names: Sequence[str], key: Sequence[str], row: tuple) -> None:
         with spoken(self.path):
@@ -185,7 +198,7 @@ class Store:
         before = self._connection.execute(count).fetchone()[0]
         newer = f"{_upsert(table, names, key)} WHERE excluded.written > {table}.written"
         taken = total = 0
-        for row in source._rows(f"SELECT {', '.join(names)} FROM {table}"):
+        for row in source._each(table, names):
             taken += self._connection.execute(newer, row).rowcount
             total += 1
         added = self._connection.execute(count).fetchone()[0] - before

@@ -9,7 +9,7 @@ from typing import Any
 
 from sounding.engine.failures import attempt
 
-Outcome = Any  # what a run returned, or the exception that it raised
+Outcome = Any | BaseException  # what a run returned, or the exception that it raised
 
 
 def results(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 
+from sounding.engine.cluster import cluster
 from sounding.engine.processes import Processes
 
 ENGINES = ("local", "ray")
@@ -35,17 +36,17 @@ def opened(
         ConnectionError: If nothing answers at `address`.
     """
     _check(name, jobs, address, gpus)
-    if name == "ray":
-        raise NotImplementedError
-    elif (jobs := jobs or cores()) == 1:
-        yield None
-    else:
-        with _threads(max(1, cores() // jobs)):
+    jobs = jobs or cores()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_threads(max(1, cores() // jobs)))
+        if name == "ray":
+            yield stack.enter_context(cluster(jobs=jobs, address=address, gpus=gpus))
+        elif jobs == 1:
+            yield None
+        else:
             executor = Processes(jobs)
-            try:
-                yield executor
-            finally:
-                executor.stop()
+            stack.callback(executor.stop)
+            yield executor
 
 
 def cores() -> int:
@@ -70,9 +71,9 @@ def _check(name: str, jobs: int | None, address: str | None, gpus: float) -> Non
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Processes that are started inside have this many threads, or fewer if that was said before."""
+    """Processes started inside have this many threads, or fewer if the environment says so."""
     before = os.environ.get(THREADS)
-    with contextlib.suppress(TypeError, ValueError):
+    if before is not None and before.isdigit():
         number = min(number, int(before))
     os.environ[THREADS] = str(number)
     try:
