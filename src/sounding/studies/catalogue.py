@@ -13,7 +13,7 @@ from sounding.store import Store, code_version
 from sounding.studies import claims
 from sounding.studies.lab import Lab
 from sounding.studies.study import SCALES, Claim, Study
-from sounding.train import Progress, silent, train
+from sounding.train import Progress, silent, train_many
 
 TOPICS = (
     "adaptive methods",
@@ -93,7 +93,7 @@ def study(
 def version_of(name: str) -> str:
     """The version of the code that decides what a study finds."""
     module = sys.modules[STUDIES[name].quick.__module__]
-    return f"{code_version(module)}-{code_version(train)}"
+    return f"{code_version(module)}-{code_version(train_many)}"
 
 
 def finished(store: Store) -> list[Study]:

@@ -15,10 +15,11 @@ from typing import Any
 from sounding.engine import results
 from sounding.store import Key, Store, code_version
 from sounding.store.packed import pack, unpack
-from sounding.train import Case, Progress, Trial, silent, train
+from sounding.train import Case, Progress, Trial, silent, train_many
 
 Settings = Mapping[str, Any]  # plain values: numbers, words, and lists of these
 Made = tuple[dict[str, Any], float]  # what a run returned, and the seconds that it took
+Keep = Callable[[int, Made], None]  # (number of the job, what it gave)
 
 TOGETHER = 16  # training runs that one worker makes as one program
 
@@ -69,38 +70,40 @@ class Lab:
         """
         jobs = list(settings)
 
-        def made(missing: Sequence[Settings]) -> Iterator[tuple[int, Made]]:
+        def make(missing: Sequence[Settings], keep: Keep) -> None:
             calls = [{"measure": measure, "settings": job} for job in missing]
-            yield from _raised(results(timed, calls, executor=self.executor))
+            for place, made in _raised(results(timed, calls, executor=self.executor)):
+                keep(place, made)
 
-        return self._all(measure, jobs, made, lambda value: value)
+        return self._all(measure, jobs, make, lambda value: value)
 
     def train(self, case: Callable[..., Case], settings: Iterable[Settings]) -> list[Trial]:
         """Train `case(**s)`, without its key `seed`, on that seed, for every one of `settings`.
 
         Args:
             case: A function at the top of its module that makes a Case of plain settings.
-            settings: One a run, each with a `seed`; no two alike.
+            settings: One a run, each with a `seed`; no two alike. Those that can be are trained as
+                one program, see :func:`sounding.train.train_many`.
         """
         jobs = list(settings)
 
-        def made(missing: Sequence[Settings]) -> Iterator[tuple[int, Made]]:
+        def make(missing: Sequence[Settings], keep: Keep) -> None:
             if self.executor is None:
-                for index, job in enumerate(missing):
-                    yield index, trained(case, [job])[0]
+                trained(case, missing, keep)
                 return
             parts = [missing[at : at + TOGETHER] for at in range(0, len(missing), TOGETHER)]
             calls = [{"case": case, "jobs": part} for part in parts]
             for part, runs in _raised(results(trained, calls, executor=self.executor)):
-                yield from ((part * TOGETHER + k, run) for k, run in enumerate(runs))
+                for k, made in enumerate(runs):
+                    keep(part * TOGETHER + k, made)
 
-        return self._all(case, jobs, made, Trial.from_dict)
+        return self._all(case, jobs, make, Trial.from_dict)
 
     def _all(
         self,
         function: Callable[..., Any],
         jobs: Sequence[Settings],
-        made: Callable[[Sequence[Settings]], Iterator[tuple[int, Made]]],
+        make: Callable[[Sequence[Settings], Keep], None],
         read: Callable[[dict[str, Any]], Any],
     ) -> list[Any]:
         """What every job gives, from the store or made now; each is kept as soon as it is there."""
@@ -115,14 +118,16 @@ class Lab:
             else:
                 outcomes[index] = read(kept["value"])
                 self._count(kept["seconds"], f"{_line(function, jobs[index])}, known")
-        for place, (value, seconds) in made([jobs[index] for index in missing]):
-            index = missing[place]
-            key = keys[index]
-            packed = pack({"value": value, "seconds": seconds})
+
+        def keep(place: int, made: Made) -> None:
+            index, (value, seconds) = missing[place], made
+            key, row = keys[index], {"value": value, "seconds": seconds}
             if self.store is not None and key is not None:
-                self.store.put(key, {"value": value, "seconds": seconds}, seconds=seconds)
-            outcomes[index] = read(unpack(*packed)["value"])  # the same, stored or not
+                self.store.put(key, row, seconds=seconds)
+            outcomes[index] = read(unpack(*pack(row))["value"])  # the same, stored or not
             self._count(seconds, _line(function, jobs[index]))
+
+        make([jobs[index] for index in missing], keep)
         return outcomes
 
     def _keys(
@@ -130,7 +135,7 @@ class Lab:
     ) -> list[Key] | list[None]:
         if self.store is None:
             return [None] * len(jobs)
-        version = f"{code_version(function)}-{code_version(train)}"
+        version = f"{code_version(function)}-{code_version(train_many)}"
         return [
             Key.of(function, job, study=self.study, scale=self.scale, version=version)
             for job in jobs
@@ -160,14 +165,21 @@ def timed(measure: Callable[..., dict[str, Any]], settings: Settings) -> Made:
     return measure(**settings), time.perf_counter() - began
 
 
-def trained(case: Callable[..., Case], jobs: Sequence[Settings]) -> list[Made]:
-    """The trials of `jobs`, as plain values, and the seconds of each."""
-    made = []
-    for job in jobs:
-        rest = {name: value for name, value in job.items() if name != "seed"}
-        trial = train(case(**rest), job["seed"])
-        made.append((trial.to_dict(), trial.seconds))
-    return made
+def trained(
+    case: Callable[..., Case], jobs: Sequence[Settings], keep: Keep | None = None
+) -> list[Made]:
+    """The trials of `jobs` as plain values, each with its seconds; `keep` hears of them at once."""
+    made: dict[int, Made] = {}
+
+    def ended(place: int, trial: Trial) -> None:
+        made[place] = trial.to_dict(), trial.seconds
+        if keep is not None:
+            keep(place, made[place])
+
+    cases = [case(**{name: job[name] for name in job if name != "seed"}) for job in jobs]
+    seeds = [job["seed"] for job in jobs]
+    train_many(list(zip(cases, seeds, strict=True)), on_trial=ended)
+    return [made[place] for place in range(len(jobs))]
 
 
 def _raised(outcomes: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
