@@ -33,7 +33,7 @@ from sounding.engine import WorkerDied, cluster, opened, results
 from sounding.engine.engines import cores
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the processes that are started search where this one does
+sys.path.append(str(HERE))  # the processes that are started search where this one does
 import engine_runs as runs  # noqa: E402
 
 

@@ -23,7 +23,7 @@ from sounding.engine.cluster import PACKAGE
 from sounding.engine.engines import cores
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # Ray's processes search where this one does
+sys.path.append(str(HERE))  # Ray's processes search where this one does
 import engine_runs as runs  # noqa: E402
 
 pytestmark = [
@@ -112,6 +112,36 @@ def test_leaving_early_gives_the_cluster_back(two, tmp_path):
     next(results(runs.square, [{"x": 1}], executor=two))
     assert time.monotonic() - begun < 15  # the others would sleep for 60 s each
     assert len(counts(tmp_path)) < 20
+
+
+MANY = """
+import sys
+sys.path.append({here!r})
+import engine_runs as runs
+from sounding.engine import opened, results
+if __name__ == "__main__":
+    with opened("ray", jobs=2) as executor:
+        settings = [{{"x": x, "folder": {folder!r}}} for x in range(9)]
+        for _ in results(runs.sleeps, settings, executor=executor):
+            pass
+"""
+
+
+def test_ctrl_c_ends_the_cluster_with_one_traceback(tmp_path):
+    script, folder = tmp_path / "many.py", tmp_path / "runs"
+    folder.mkdir()
+    script.write_text(MANY.format(here=str(HERE), folder=str(folder)))
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(pids := [path.read_text() for path in folder.iterdir()]) < 2 or "" in pids:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=40)  # each run would sleep for 60 s
+    assert process.returncode == -signal.SIGINT
+    assert stderr.count("Traceback") == 1
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
 
 
 DRIVER = """
