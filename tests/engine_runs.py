@@ -82,4 +82,6 @@ def lingers(x, folder):
 def where():
     import sounding
 
-    return {"file": sounding.__file__, "text": Path(sounding.__file__).read_text()}
+    file = Path(sounding.__file__)
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"file": str(file), "text": file.read_text(), "gpu": gpu}

@@ -8,6 +8,7 @@ over an executor that dies on demand.
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,11 +29,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sounding.engine import WorkerDied, opened, results
+from sounding.engine import WorkerDied, cluster, opened, results
 from sounding.engine.engines import cores
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the processes that are started search where this one does
+sys.path.append(str(HERE))  # the processes that are started search where this one does
 import engine_runs as runs  # noqa: E402
 
 
@@ -330,6 +331,7 @@ def test_a_script_without_the_main_guard_is_told_so(tmp_path):
         ({"name": "local", "jobs": 0}, "jobs is 0"),
         ({"name": "local", "address": "a:1"}, "--engine ray"),
         ({"name": "local", "gpus": 0.5}, "--engine ray"),
+        ({"name": "ray", "gpus": -1}, "gpus is -1"),
         ({"name": "ray", "jobs": 2, "address": "a:1"}, "decides itself"),
         ({"name": "ray", "address": "ray://a:1"}, "no address of a Ray cluster"),
         ({"name": "ray", "address": "a"}, "no address of a Ray cluster"),
@@ -338,6 +340,47 @@ def test_a_script_without_the_main_guard_is_told_so(tmp_path):
 def test_wrong_arguments_are_named(arguments, said):
     with pytest.raises(ValueError, match=said), opened(**arguments):
         pass
+
+
+@contextlib.contextmanager
+def listening(reply):
+    """An address that takes a connection and gives one reply, or none at all."""
+
+    def answer():
+        with contextlib.suppress(OSError), server.accept()[0] as connection:
+            connection.recv(100)
+            connection.sendall(reply)
+            connection.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        answering.join()
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_answers_and_is_no_cluster_is_told_from_one(reply, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.3)
+    with listening(reply) as address, pytest.raises(ConnectionError, match=f"{address}.*ray start"):
+        cluster.check_address(address)
+    settings = bytes.fromhex("000012 04 00 00000000") + bytes(18)  # RFC 9113, section 6.5
+    with listening(settings) as address:
+        cluster.check_address(address)
+
+
+def test_the_patience_with_an_address_is_under_ten_seconds():
+    assert 2 * cluster.PATIENCE < 10  # to be reached, and to answer
+
+
+def test_an_unreachable_address_is_said_before_ray_is_looked_for(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.3)
+    for address in ("127.0.0.1:9", "192.0.2.77:6379"):
+        with (
+            pytest.raises(ConnectionError, match=f"no Ray cluster can be reached at {address}"),
+            opened("ray", address=address),
+        ):
+            pass
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

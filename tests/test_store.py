@@ -514,6 +514,8 @@ def test_of_a_function_only_what_it_uses_matters(tmp_path):
 
 
 def test_what_a_training_runs_is_among_what_its_version_covers():
+    from sounding.curvature.eigenpairs import eigenpairs
+    from sounding.curvature.hessian import hessian
     from sounding.studies import he_2015_depth
     from sounding.train import Case, Recipe, train
 
@@ -540,15 +542,21 @@ def test_what_a_training_runs_is_among_what_its_version_covers():
         (torch.tensor(x), torch.tensor(y)),
         Recipe(lr=0.1, momentum=0.9, batch_size=4, steps=2),
     )
-    train(case, 0)  # imports what torch and others import late
+
+    def work():
+        train(case, 0)
+        eigenpairs(hessian(case.build(), case.loss, case.batches))
+
+    work()  # imports what torch and others import late
     sys.setprofile(note)
     try:
-        train(case, 0)
+        work()
     finally:
         sys.setprofile(None)
-    assert "sounding.train.loop:train" in ran
-    assert len(ran) > 5
-    known = set(covered(train)) | set(covered(he_2015_depth.dense_net))
+    assert {"sounding.train.loop:train", "sounding.curvature.hessian:hessian"} <= ran
+    assert len(ran) > 50
+    known = {name for start in (train, hessian, eigenpairs) for name in covered(start)}
+    known |= set(covered(he_2015_depth.dense_net))
     assert ran <= known
 
 

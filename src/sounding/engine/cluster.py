@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import pickle
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -25,7 +25,9 @@ from sounding.engine.failures import WorkerDied
 P = ParamSpec("P")
 T = TypeVar("T")
 PACKAGE = Path(__file__).resolve().parents[1]
-REACH, ANSWER = 3.0, 6.0  # seconds to be reached and to answer in, together under ten
+PATIENCE = 4.0  # seconds to be reached, and as many to answer: together under ten
+SETTINGS = b"\x04"  # a type of frame (RFC 9113, section 6.5), and the greeting of section 3.4
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 DEATHS = (
     "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError",
     "LocalRayletDiedError",
@@ -33,9 +35,16 @@ DEATHS = (
 
 
 class Cluster(Executor):
-    """Tasks of a Ray that is running; each takes one core and `gpus` GPUs."""
+    """Tasks of a Ray that is running; each takes one core and `gpus` GPUs.
+
+    Raises:
+        ValueError: If the cluster has not so many: its tasks would wait for ever.
+    """
 
     def __init__(self, ray: Any, gpus: float = 0.0) -> None:
+        there = ray.cluster_resources().get("GPU", 0.0)
+        if gpus > there:
+            raise ValueError(f"a run is to take {gpus:g} GPUs, and the cluster has {there:g}")
         self._ray = ray
         self._remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_pickled)
         self._deaths = tuple(getattr(ray.exceptions, name) for name in DEATHS)
@@ -91,11 +100,13 @@ def cluster(*, jobs: int, address: str | None, gpus: float) -> Iterator[Cluster]
     Raises:
         ModuleNotFoundError: If Ray is not installed.
         ConnectionError: If no cluster answers at `address`, within ten seconds.
+        ValueError: If it has not the GPUs for a single run.
     """
     if address is not None:
         check_address(address)
+    _check_installed()
     with _given_back():
-        ray = _ray()
+        ray = importlib.import_module("ray")
         if ray.is_initialized():
             yield Cluster(ray, gpus)
             return
@@ -105,8 +116,7 @@ def cluster(*, jobs: int, address: str | None, gpus: float) -> Iterator[Cluster]
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
             ray.init("local", num_cpus=jobs, include_dashboard=False, **quiet)
         else:
-            # The cluster runs the code whose version is stored, not the one installed there.
-            ray.init(address, runtime_env={"py_modules": [str(PACKAGE)]}, **quiet)
+            _joined(ray, address, quiet)
         try:
             yield Cluster(ray, gpus)
         finally:
@@ -114,47 +124,55 @@ def cluster(*, jobs: int, address: str | None, gpus: float) -> Iterator[Cluster]
 
 
 def check_address(address: str) -> None:
-    """That a Ray cluster answers at 'host:port', or 'auto' finds one: Ray itself waits 80 s.
+    """That something like the head of a Ray cluster answers at 'host:port'.
+
+    Ray itself would wait for 80 s and then end the process. With 'auto' it looks on this machine.
 
     Raises:
         ValueError: If `address` is not of that form.
-        ConnectionError: If none answers; says what was tried.
+        ConnectionError: If none answers, within seconds.
     """
     host, _, port = address.rpartition(":")
-    if address != "auto" and (not host or "/" in host or not port.isdigit()):
+    if address == "auto":
+        return
+    if not host or "/" in host or not port.isdigit():
         raise ValueError(
             f"{address!r} is no address of a Ray cluster; give the host and port of its head, such "
             "as 192.0.2.1:6379, or auto for one on this machine"
         )
-    _ray()
-    where = "on this machine" if address == "auto" else f"at {address}"
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     try:
-        if address != "auto":
-            socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
-            command += ["--address", address]
-        subprocess.run(command, check=True, capture_output=True, timeout=ANSWER, text=True)
-    except subprocess.CalledProcessError as error:
-        *_, said = ["nothing", *error.stderr.strip().splitlines()]
-        raise ConnectionError(f"no Ray cluster can be used {where}: {said}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ConnectionError(
-            f"no Ray cluster answers {where}; see that one of the same version runs there "
-            "(ray start --head --port=6379)"
-        ) from error
+        answers, said = _greeted(host.strip("[]"), int(port)), "what answers there is none"
     except (OSError, OverflowError) as error:
+        answers, said = False, str(error)
+    if not answers:
         raise ConnectionError(
-            f"nothing can be reached at {address} ({error}); start a Ray cluster there (ray start "
+            f"no Ray cluster can be reached at {address} ({said}); start one there (ray start "
             "--head --port=6379), or leave out the address for one on this machine"
-        ) from error
+        )
 
 
-def _ray() -> Any:
+def _greeted(host: str, port: int) -> bool:
+    """Whether a server answers as those of gRPC do: to a greeting of HTTP/2 with its settings."""
+    with socket.create_connection((host, port), timeout=PATIENCE) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return True
+        connection.sendall(GREETING)
+        return connection.recv(9)[3:4] == SETTINGS
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise ModuleNotFoundError("the engine 'ray' needs Ray: pip install 'sounding[cluster]'")
+
+
+def _joined(ray: Any, address: str, quiet: Mapping[str, Any]) -> None:
+    """Become a driver of the cluster, which is sent the code whose version is stored."""
     try:
-        return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the engine 'ray' needs Ray: pip install 'sounding[cluster]'"
+        ray.init(address, runtime_env={"py_modules": [str(PACKAGE)]}, **quiet)
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"Ray cannot join the cluster at {address}: {error}. If it asks for a token, set "
+            "RAY_AUTH_MODE=token here"
         ) from error
 
 

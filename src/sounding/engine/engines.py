@@ -63,6 +63,8 @@ def _check(name: str, jobs: int | None, address: str | None, gpus: float) -> Non
         raise ValueError(f"no engine is called {name!r}; {known}")
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs is {jobs}; it takes at least one")
+    if not gpus >= 0:
+        raise ValueError(f"gpus is {gpus}; it takes zero, a share such as 0.25, or more")
     if name == "local" and (address is not None or gpus):
         raise ValueError("address and gpus are for a cluster; add --engine ray")
     if address is not None and jobs is not None:

@@ -34,8 +34,8 @@ def results(
             time, the :class:`WorkerDied` is its result.
 
     Raises:
-        BrokenExecutor: If a worker died and `executor`, as Python's own process pool then, takes
-            no more work; everything that had finished has been yielded before.
+        BrokenExecutor: If `executor` takes no more work, as Python's own process pool does when a
+            worker has died; everything that could finish has been yielded before.
     """
     if executor is None:
         for index, keywords in enumerate(settings):
@@ -62,9 +62,14 @@ class _Sent:
         self._executor, self._function, self._settings = executor, function, settings
         self._indices: dict[Future[Any], int] = {}
         self._ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._refused: RuntimeError | None = None
 
     def send(self, index: int) -> None:
-        future = self._executor.submit(attempt, self._function, self._settings[index])
+        try:
+            future = self._executor.submit(attempt, self._function, self._settings[index])
+        except RuntimeError as error:  # as a BrokenExecutor is, and what a closed one raises
+            self._refused = error
+            return
         self._indices[future] = index
         future.add_done_callback(self._ended.put)
 
@@ -76,20 +81,16 @@ class _Sent:
             error = future.exception()
             if isinstance(error, BrokenExecutor) and deaths[index] < retries:
                 deaths[index] += 1
-                self._again(index)
+                self.send(index)
             elif isinstance(error, KeyboardInterrupt):
                 raise error
             else:
                 yield index, future.result() if error is None else error
-
-    def _again(self, index: int) -> None:
-        try:
-            self.send(index)
-        except (BrokenExecutor, RuntimeError) as error:
+        if self._refused is not None:
             raise BrokenExecutor(
-                f"a worker died, and its {type(self._executor).__name__} takes no more work; "
-                "sounding.engine.opened('local', jobs=...) makes a new worker and goes on"
-            ) from error
+                f"the {type(self._executor).__name__} takes no more work ({self._refused}); "
+                "sounding.engine.opened('local', jobs=...) goes on when a worker dies"
+            ) from self._refused
 
     def cancel(self) -> None:
         for future in self._indices:

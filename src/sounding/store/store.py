@@ -95,11 +95,13 @@ class Store:
 
     def keys(self, study: str | None = None) -> list[Key]:
         """The keys of all stored runs, or of those of one study, oldest first."""
-        return [_key(row) for row in self._runs(KEY, study)]
+        where, parameters = _of(study)
+        query = f"SELECT {', '.join(KEY)} FROM runs {where} ORDER BY written, rowid"
+        return [_key(row) for row in self._rows(query, parameters)]
 
     def rows(self, study: str | None = None) -> Iterator[Row]:
         """All stored runs, or those of one study, oldest first, one at a time."""
-        for *key, result, arrays, seconds, written in self._runs(RUN, study):
+        for *key, result, arrays, seconds, written in self._each("runs", RUN, *_of(study)):
             yield Row(
                 key=_key(key),
                 values=self._unpacked(result, arrays),
@@ -170,11 +172,8 @@ class Store:
         with spoken(self.path):
             return self._connection.execute(query, parameters).fetchall()
 
-    def _runs(self, names: Sequence[str], study: str | None) -> Iterator[tuple[Any, ...]]:
-        return self._each("runs", names, "" if study is None else "WHERE study=?", study)
-
     def _each(
-        self, table: str, names: Sequence[str], where: str = "", study: str | None = None
+        self, table: str, names: Sequence[str], where: str = "", parameters: Sequence[str] = ()
     ) -> Iterator[tuple[Any, ...]]:
         """One row at a time, oldest first, by a query each.
 
@@ -183,7 +182,7 @@ class Store:
         """
         query = f"SELECT rowid FROM {table} {where} ORDER BY written, rowid"
         one = f"SELECT {', '.join(names)} FROM {table} WHERE rowid=?"
-        for number in self._rows(query, () if study is None else (study,)):
+        for number in self._rows(query, parameters):
             yield from self._rows(one, number)
 
     def _write(self, table: str, names: Sequence[str], key: Sequence[str], row: tuple) -> None:
@@ -209,6 +208,11 @@ class Store:
             return unpack(result, arrays)
         except (ValueError, TypeError) as error:
             raise ValueError(f"a row of the store {self.path} is damaged: {error}") from error
+
+
+def _of(study: str | None) -> tuple[str, tuple[str, ...]]:
+    """What a query adds to see one study only, or all of them."""
+    return ("", ()) if study is None else ("WHERE study=?", (study,))
 
 
 def _key(values: Sequence[str]) -> Key:
