@@ -40,12 +40,12 @@ CRITERION = (
     f"accuracy of AdamW lies no more than {MARGIN} points below that of SGD, 95 % one-sided, by "
     "the paired t-interval"
 )
-QUICK = CRITERION.format(task="a net of two hidden layers on digits", seeds=SEEDS)
+QUICK = CRITERION.format(task="a net of two hidden layers on digits, 150 steps", seeds=SEEDS)
 FULL = CRITERION.format(task="VGG-16 on CIFAR-10, 20 epochs", seeds=FULL_SEEDS)
 
 
 def quick(
-    lab: Lab, *, trials: int = TRIALS, seeds: int = SEEDS, steps: int = 200, width: int = 64
+    lab: Lab, *, trials: int = TRIALS, seeds: int = SEEDS, steps: int = 150, width: int = 64
 ) -> Measured:
     """The comparison on digits."""
     size = {"trials": trials, "seeds": seeds, "steps": steps, "width": width, "seed": 0}
