@@ -425,6 +425,17 @@ def slope(x: Numbers, y: Numbers, *, level: float = 0.95) -> Estimate:
     return Estimate(value=value, interval=(value - half, value + half), level=level)
 
 
+def linearity(x: Numbers, y: Numbers) -> float:
+    """R^2: the share of the variance of `y` that its least-squares line over `x` explains.
+
+    >>> linearity([0, 1, 2], [1, 3, 5])
+    1.0
+    """
+    x, y = _paired(x, y)
+    dx, dy = x - x.mean(), y - y.mean()
+    return float((dx @ dy) ** 2 / ((dx @ dx) * (dy @ dy)))
+
+
 def mean(values: Numbers, *, level: float = 0.95) -> Estimate:
     """The mean with its t-interval; an interval of NaN where there are fewer than two values.
 
