@@ -30,7 +30,7 @@ from sounding.train import Case, Recipe
 from sounding.verdict import Verdict, every, overall
 
 EXACT, READ = 1e-10, 1.0  # errors of identities; of published digits, in units of their last one
-KINDS: dict[str, Callable[[], nn.Module]] = {
+KINDS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
