@@ -29,7 +29,7 @@ def test_aligned_masks_keep_what_random_ones_lose():
 
 def test_a_wrong_slope_is_refuted():
     layers = np.arange(1, 9)
-    logs = np.stack([layers * 0.69, layers * 0.70])
+    logs = np.stack([layers * 0.692, layers * 0.694])
     right = exploding._agreement("chain", logs, math.log(2), math.log(2), (0, 1))
     wrong = exploding._agreement("chain", logs, math.log(4), math.log(2), (0, 1))
     assert (right.outcome, wrong.outcome) == ("supported", "refuted")

@@ -19,9 +19,7 @@ def test_counts_are_the_probability_of_all_signs_negative():
     # dead at -1 as well needs all positive, too: impossible together
     assert counts["at both"] == 0
     assert dying.count_dead(2, 5, 1000, 0.1, seed=0)["at one"] == 0
-    one_unit = sum(
-        1 for signs in itertools.product((-1, 1), repeat=3) if any(s < 0 for s in signs)
-    )
+    one_unit = sum(1 for signs in itertools.product((-1, 1), repeat=3) if any(s < 0 for s in signs))
     assert born_dead([1] * 3) == pytest.approx(one_unit / 8)
 
 

@@ -22,8 +22,8 @@ def test_orthogonal_linear_layers_are_isometric_and_relu_ones_halve():
     found = isometry.scatter("identity", True, 50, [1, 6], seed=1)
     np.testing.assert_allclose(found["defect"], 0, atol=1e-12)
     # one ReLU layer: half the values 2, half 0, so variance / mean^2 = 1
-    relu = isometry.scatter("relu", True, 2000, [1], seed=1)
-    assert relu["defect"][0] == pytest.approx(1.0, abs=0.1)
+    relu = isometry.scatter("relu", True, 400, [1], seed=1)
+    assert relu["defect"][0] == pytest.approx(1.0, abs=0.2)
 
 
 def test_tanhs_critical_point_keeps_gradients():
@@ -50,8 +50,17 @@ def test_deep_nets_are_as_deep_and_orthogonal_as_they_say():
 
 
 def test_the_full_scale_runs_small():
-    verdicts, _ = isometry.full(Lab(), device="cpu", width=8, layers=3, steps=25, lrs=(0.01,),
-                                seeds=(0, 1))  # fmt: skip
+    verdicts, _ = isometry.full(
+        Lab(),
+        device="cpu",
+        width=8,
+        layers=3,
+        steps=25,
+        lrs=(0.01,),
+        random_width=12,
+        depths=(16,),
+        seeds=(0, 1),
+    )
     assert "orthogonal weights need fewer steps" in verdicts[-1].statement
     assert verdicts[-1].outcome == "refuted"  # neither reaches 99 %
 

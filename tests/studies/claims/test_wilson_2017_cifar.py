@@ -65,9 +65,7 @@ def test_the_quick_scale_runs_small():
 
 def test_the_full_scales_code_runs_on_a_few_images(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    part = samples.Labelled(
-        torch.randn(16, 3, 32, 32, generator=generator), torch.arange(16) % 10
-    )
+    part = samples.Labelled(torch.randn(16, 3, 32, 32, generator=generator), torch.arange(16) % 10)
     monkeypatch.setattr(wilson, "cifar", lambda device: samples.Split(part, part))
     monkeypatch.setattr(wilson, "needs", lambda device, cifar10: "")
     monkeypatch.setattr(wilson, "LRS", dict.fromkeys(wilson.LRS, (0.001, 0.01)))

@@ -239,7 +239,7 @@ def _chart(signals: np.ndarray) -> Chart:
             theory.append(length_map(q, tanh, 1.0, 0.0))
             q = gain**2 * theory[-1]
         lines.append(measured(f"{label}: {gain:.4f}", layers, runs))
-        lines.append(predicted(f"{label}, theory", layers, theory))
+        lines.append(predicted(f"{label}: {gain:.4f}, theory", layers, theory))
     return Chart(
         title="A signal through tanh layers, at three gains",
         x_label="layer",

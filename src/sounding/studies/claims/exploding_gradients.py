@@ -216,7 +216,7 @@ def _chart_of_masks(masks: Arms) -> Chart:
         label = f"{'aligned' if aligned else 'random'}, {q:.0%} kept"
         lines.append(measured(label, layers, logs / math.log(10)))
         if not aligned:
-            lines.append(predicted(f"log q, {q:.0%} kept", layers, layers * math.log10(q)))
+            lines.append(predicted(f"{label}, theory", layers, layers * math.log10(q)))
     return Chart(
         title="The same singular values, aligned with the masks or not",
         x_label="layer",

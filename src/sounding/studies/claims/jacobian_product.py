@@ -155,9 +155,14 @@ def _errors(
     return np.array(errors[::-1])
 
 
-def _every(statement: str, errors: Sequence[np.ndarray], **bound: float) -> Verdict:
+def _every(
+    statement: str,
+    errors: Sequence[np.ndarray],
+    above: float | None = None,
+    below: float | None = None,
+) -> Verdict:
     values = np.concatenate([one.ravel() for one in errors])
-    return every(values, statement=statement, **bound)
+    return every(values, statement=statement, above=above, below=below)
 
 
 def _chart(errors: dict[str, dict[str, np.ndarray]]) -> Chart:

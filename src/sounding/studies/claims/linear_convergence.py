@@ -138,14 +138,13 @@ def _steps(kappa: float, lr: float) -> tuple[int, int]:
 
 
 def _chart(settings: Sequence[dict], runs: Sequence[dict], kappas: Sequence[float]) -> Chart:
-    lines = []
+    lines, units = [], np.linspace(0, 6, 25)  # T alpha/beta
     for kappa in kappas:
         own = [
             run["log error"]
             for setting, run in zip(settings, runs, strict=True)
             if setting["kappa"] == kappa and setting["step"] == "1/beta"
         ]
-        units = np.linspace(0, 6, 25)  # T alpha/beta
         steps = np.round(units * kappa).astype(int)
         errors = np.array([log_error[np.minimum(steps, len(log_error) - 1)] for log_error in own])
         lines.append(measured(f"kappa {kappa:g}", units, errors / math.log(10)))

@@ -135,13 +135,15 @@ def full(
     layers: int = DEPTH,
     steps: int = 3000,
     lrs: Sequence[float] = LRS,
+    random_width: int = WIDTH,
+    depths: Sequence[int] = DEPTHS,
     seeds: Sequence[int] = tuple(range(50)),
 ) -> Measured:
     """More seeds, and deep tanh nets trained; the sizes are arguments for smaller runs."""
     if reason := needs(device):
         return not_tested(STATEMENT, FULL, reason, unit="decades of steps")
     lab.plan(len(NETS) * len(seeds) + 2 * (len(lrs) + len(TRAINING_SEEDS)))
-    (_, *parts), charts = quick(lab, seeds=seeds)
+    (_, *parts), charts = quick(lab, width=random_width, depths=depths, seeds=seeds)
     size = {"device": device, "width": width, "layers": layers, "steps": steps}
     needed = {}
     for orthogonal in (False, True):

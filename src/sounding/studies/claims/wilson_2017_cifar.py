@@ -59,7 +59,7 @@ RULE = (
     f"point of test error in the mean over 5 paired seeds, with the 95 % t-interval above {CLEAR}; "
     f"refuted if the interval lies within ±{NONE} or below 0"
 )
-QUICK = f"a small convolutional net with batch norm on digits, 200 steps: {RULE}"
+QUICK = f"a small convolutional net with batch norm on digits, 120 steps: {RULE}"
 FULL = (
     "VGG-16 with batch norm and dropout on CIFAR-10, crops and flips, weight decay 5e-4, 60 "
     f"epochs, ten halvings of the learning rate: {RULE}"
@@ -70,7 +70,7 @@ FULL = (
 
 
 def quick(
-    lab: Lab, *, steps: int = 200, channels: int = 8, seeds: Sequence[int] = SEEDS
+    lab: Lab, *, steps: int = 120, channels: int = 8, seeds: Sequence[int] = SEEDS
 ) -> Measured:
     """The protocol on digits."""
     arms = tuned(lab, digits_case, _arms(steps=steps, channels=channels), LRS, seeds)
