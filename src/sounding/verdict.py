@@ -298,6 +298,46 @@ def every(
     )
 
 
+def within(
+    estimate: Estimate,
+    low: float,
+    high: float,
+    *,
+    statement: str,
+    unit: str,
+    seeds: Sequence[int] = (),
+    note: str = "",
+) -> Verdict:
+    """Whether an estimated number lies in a range that was written before the run.
+
+    Supported where its interval lies wholly inside [low, high], refuted where wholly outside,
+    inconclusive otherwise, or if the interval is not known. In the Verdict `before` is the range,
+    `after` the number.
+    """
+    bottom, top = estimate.interval
+    outcome = INCONCLUSIVE
+    if low <= bottom and top <= high:
+        outcome = SUPPORTED
+    elif bottom > high or top < low:
+        outcome = REFUTED
+    return Verdict(
+        statement=statement,
+        outcome=outcome,
+        effect=estimate.value,
+        interval=estimate.interval,
+        unit=unit,
+        level=estimate.level,
+        criterion=(
+            f"supported if the {estimate.level:g} interval lies within [{low:g}, {high:g}] {unit}, "
+            "refuted if outside, else inconclusive"
+        ),
+        seeds=tuple(seeds),
+        before=np.array([low, high], float),
+        after=np.array([estimate.value]),
+        note=note,
+    )
+
+
 def overall(
     headline: Verdict, parts: Sequence[Verdict], *, statement: str, criterion: str
 ) -> Verdict:
@@ -383,6 +423,39 @@ def slope(x: Numbers, y: Numbers, *, level: float = 0.95) -> Estimate:
     error = math.sqrt(residual @ residual / (n - 2) / (dx @ dx))
     half = _t_quantile(n - 2, 0.5 + level / 2) * error
     return Estimate(value=value, interval=(value - half, value + half), level=level)
+
+
+def linearity(x: Numbers, y: Numbers) -> float:
+    """R^2: the share of the variance of `y` that its least-squares line over `x` explains.
+
+    >>> linearity([0, 1, 2], [1, 3, 5])
+    1.0
+    """
+    x, y = _paired(x, y)
+    dx, dy = x - x.mean(), y - y.mean()
+    return float((dx @ dy) ** 2 / ((dx @ dx) * (dy @ dy)))
+
+
+def correlation(x: Numbers, y: Numbers, *, level: float = 0.95) -> Estimate:
+    """Pearson's correlation of `x` and `y`, with Fisher's interval.
+
+    artanh r is close to normal with deviation 1 / sqrt(n - 3) (Fisher 1921), for pairs that are
+    independent of one another and normal; r = ±1 has an interval without width.
+
+    >>> correlation([0, 1, 2, 3], [1, 3, 5, 7]).value
+    1.0
+    """
+    x, y = _paired(x, y)
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("a correlation with an interval needs four points that differ in x and y")
+    dx, dy = x - x.mean(), y - y.mean()
+    value = float(np.clip(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)), -1, 1))
+    if abs(value) > 1 - 1e-12:
+        return Estimate(value=round(value, 12), interval=(value, value), level=level)
+    half = _normal_quantile(0.5 + level / 2) / math.sqrt(n - 3)
+    ends = tuple(math.tanh(math.atanh(value) + sign * half) for sign in (-1, 1))
+    return Estimate(value=value, interval=ends, level=level)
 
 
 def mean(values: Numbers, *, level: float = 0.95) -> Estimate:
