@@ -59,7 +59,7 @@ def quick(
     depths: Sequence[int] = DEPTHS,
     width: int = 32,
     training_depth: int = TRAINING_DEPTH,
-    training_steps: int = 100,
+    training_steps: int = 80,
     lrs: Sequence[float] = LRS,
 ) -> Measured:
     """Both arms; the sizes are arguments for other runs."""
@@ -158,13 +158,14 @@ class Branch(nn.Module):
 
 
 def dense_net(scheme: str, depth: int, width: int) -> nn.Sequential:
-    """A layer from 64 pixels, `depth` branches, a head."""
-    stem, head = nn.Linear(64, width), nn.Linear(width, 10)
+    """A layer from 64 pixels, `depth` branches, a head; the first is the same at every depth."""
+    stem = initialised(nn.Sequential(nn.Linear(64, width)), HE)
     branches = [
         Branch(nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False))
         for _ in range(depth)
     ]
-    return initialised(nn.Sequential(stem, *branches, nn.ReLU(), head), scheme)
+    above = initialised(nn.Sequential(*branches, nn.ReLU(), nn.Linear(width, 10)), scheme)
+    return nn.Sequential(*stem, *above)
 
 
 def conv_net(scheme: str, branches: int, channels: int) -> nn.Sequential:
