@@ -333,12 +333,27 @@ def test_a_deep_net_is_repaired():
     assert result.code == kept.code
 
 
-def test_a_proof_by_processes_is_the_same_to_the_last_digit():
-    alone = prove(KAIMING, SICK, seeds=2, steps=15)
+def test_a_proof_by_processes_is_the_same_as_one_by_one_to_the_last_digit():
+    arm = case_arm(SICK, 15)
+    alone = prove_arms(lambda *job: arm(*job), KAIMING, seeds=2, steps=15)
     with ProcessPoolExecutor(1) as pool:
-        other = prove(KAIMING, SICK, seeds=2, steps=15, executor=pool)
+        other = prove_arms(arm, KAIMING, seeds=2, steps=15, executor=pool)
     assert other.to_dict() == alone.to_dict()
-    assert "nn.init" in alone.code
+
+
+def test_a_proof_in_which_runs_go_together_has_the_verdict_of_one_by_one():
+    """Up to rounding: sums are taken in another order."""
+    arm, said = case_arm(SICK, 40), []
+    alone = prove_arms(lambda *job: arm(*job), KAIMING, seeds=4, steps=40)
+    together = prove(KAIMING, SICK, seeds=4, steps=40, progress=lambda *a: said.append(a[0]))
+    assert "6 runs as one program" in said  # both arms, three seeds
+    assert together.verdict.outcome == alone.verdict.outcome
+    assert together.verdict.effect == pytest.approx(alone.verdict.effect, rel=1e-3)
+    for one, other in zip(
+        (*alone.before, *alone.after), (*together.before, *together.after), strict=True
+    ):
+        np.testing.assert_allclose(other.values, one.values, rtol=1e-4)
+    assert "nn.init" in together.code
 
 
 def test_both_arms_share_the_weights_that_the_remedy_leaves_alone_and_the_batches():

@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sounding.verdict import (
-    correlation,
+    Estimate,
     Verdict,
     agrees,
+    correlation,
     every,
     judge,
+    linearity,
     overall,
     proportion,
     slope,
     two_proportion_z,
     untested,
+    within,
 )
 
 NAMES = {"statement": "it helps", "unit": "decades"}
@@ -299,3 +302,27 @@ def test_correlation_is_scipys_with_its_interval():
     assert correlation(x, -2 * x).interval == (-1.0, -1.0)
     with pytest.raises(ValueError, match="four points"):
         correlation([0, 1, 2], [0, 1, 2])
+
+
+def test_linearity_is_the_square_of_scipys_correlation():
+    generator = np.random.default_rng(6)
+    x, noise = generator.uniform(0, 3, 12), generator.normal(0, 0.4, 12)
+    assert linearity(x, 2 - x + noise) == pytest.approx(stats.pearsonr(x, noise - x)[0] ** 2)
+
+
+@pytest.mark.parametrize(
+    ("interval", "outcome"),
+    [
+        ((0.9, 1.1), "supported"),
+        ((0.8, 1.0), "inconclusive"),
+        ((1.3, 1.4), "refuted"),
+        ((0.1, 0.7), "refuted"),
+        ((math.nan, math.nan), "inconclusive"),
+    ],
+)
+def test_a_number_lies_within_a_range_with_its_whole_interval(interval, outcome):
+    estimate = Estimate(value=float(np.mean(interval)), interval=interval, level=0.95)
+    verdict = within(estimate, 0.9, 1.2, statement="about one", unit="steps", seeds=[3])
+    assert (verdict.outcome, verdict.seeds) == (outcome, (3,))
+    assert verdict.interval == interval
+    assert "[0.9, 1.2] steps" in verdict.criterion

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sounding.curvature.spectrum import Spectrum, spectrum
     from sounding.curvature.trace import frobenius_norm, trace
     from sounding.exam import Checkup
+    from sounding.landscape.atlas import Atlas, atlas
     from sounding.landscape.escape import Escape, escape
     from sounding.landscape.paths import Path, path
     from sounding.landscape.stationary import stationary
@@ -78,6 +79,7 @@ _HOMES = {
     "sounding.curvature.trace": ("frobenius_norm", "trace"),
     "sounding.exam": ("Checkup",),
     "sounding.landscape.paths": ("Path", "path"),
+    "sounding.landscape.atlas": ("Atlas", "atlas"),
     "sounding.landscape.surface": ("Surface", "surface"),
     "sounding.landscape.escape": ("Escape", "escape"),
     "sounding.landscape.stationary": ("stationary",),
@@ -104,6 +106,7 @@ __all__ = [
     "REMEDIES",
     "RULES",
     "STUDIES",
+    "Atlas",
     "Case",
     "Checkup",
     "Comparison",
@@ -136,6 +139,7 @@ __all__ = [
     "Trial",
     "Verdict",
     "Watched",
+    "atlas",
     "by_layer",
     "checkup",
     "compare",

@@ -17,11 +17,11 @@ from sounding.result import Result
 from sounding.train import Case, Progress, Recipe, Trial, final_loss, silent, train
 from sounding.train.outcomes import which_is_better
 from sounding.train.recipe import check_count
-from sounding.train.runs import Runs
+from sounding.train.runs import CaseArm, Runs
 from sounding.train.search import Search
 from sounding.train.seeding import chosen_seeds
 from sounding.train.space import Settings, Space, check_space, search_space, textbook
-from sounding.train.tuning import LEADING, outcomes, setting_of, settle, train_at, tune
+from sounding.train.tuning import LEADING, case_at, outcomes, setting_of, settle, tune
 from sounding.verdict import Estimate
 
 ARMS = ("sgd", "adam")
@@ -132,7 +132,7 @@ def compare(
     more = tuple(range(max(tuning) + 1, max(tuning) + 1 + MORE_SEEDS)) if trials > 1 else ()
     _check_runs(case, recipes, tuning[0], metric)
     length = next(iter(recipes.values())).steps
-    runs = Runs(functools.partial(train_at, case), progress, executor)
+    runs = Runs(CaseArm(functools.partial(case_at, case)), progress, executor)
     runs.plan(*_planned(len(recipes), trials, tuning, more, fresh), length)
     score = functools.partial(_score, metric)
     searches = tune(runs, recipes, chosen, trials=trials, seeds=tuning, score=score)

@@ -15,6 +15,7 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
 from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.stationary_point import StationaryPoint
@@ -25,13 +26,14 @@ from sounding.prove import Proof, Repair
 from sounding.rate_range import RateRange
 from sounding.result import SCHEMA, Profile, Result, Series
 from sounding.run import Run
-from sounding.studies import Study
+from sounding.studies import Studies, Study
 from sounding.train import Trial
 from sounding.verdict import Verdict
 from sounding.watch import Training, Watched, watched
 from sounding.watch.reader import is_run
 
 KINDS: tuple[type[Result], ...] = (
+    Atlas,
     Attribution,
     Checkup,
     Comparison,
@@ -53,6 +55,7 @@ KINDS: tuple[type[Result], ...] = (
     SharpnessSeries,
     Spectrum,
     StationaryPoint,
+    Studies,
     Study,
     Surface,
     Training,

@@ -15,13 +15,7 @@ from sounding.exam import Checkup
 from sounding.remedies import apply, code
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable, Result, Series
-from sounding.train import (
-    Case,
-    Progress,
-    Trial,
-    silent,
-    train,
-)
+from sounding.train import Case, Progress, Trial, silent
 from sounding.train.outcomes import (
     BAND,
     DECADES,
@@ -29,7 +23,7 @@ from sounding.train.outcomes import (
     paired_metrics,
     which_is_better,
 )
-from sounding.train.runs import Runs
+from sounding.train.runs import CaseArm, Runs
 from sounding.train.seeding import chosen_seeds
 from sounding.verdict import REFUTED, SUPPORTED, Verdict, judge, untested
 
@@ -145,19 +139,18 @@ def prove_arms(
 
 def case_arm(case: Case, steps: int | None = None) -> Arm:
     """The arm that trains `case`; can be pickled if `case` can."""
-    return functools.partial(_train_treated, case, steps)
+    return CaseArm(functools.partial(_treated, case), steps)
 
 
 def _examine_treated(
     case: Case, steps: int | None, progress: Progress, remedies: tuple[Remedy, ...]
 ) -> Checkup:
     """The deep examination of a case with `remedies` applied."""
-    treated = apply(remedies, case) if remedies else case
-    return checkup(treated, deep=True, steps=steps, progress=progress)
+    return checkup(_treated(case, remedies), deep=True, steps=steps, progress=progress)
 
 
-def _train_treated(case: Case, steps: int | None, remedies: tuple[Remedy, ...], seed: int) -> Trial:
-    return train(apply(remedies, case) if remedies else case, seed, steps=steps)
+def _treated(case: Case, remedies: tuple[Remedy, ...]) -> Case:
+    return apply(remedies, case) if remedies else case
 
 
 def _prove(

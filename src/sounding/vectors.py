@@ -74,7 +74,7 @@ class Layout:
         parts = vector.split(self.sizes, dim=-1)
         ahead = vector.shape[:-1]
         shapes = self.shapes.values()
-        return [part.view(*ahead, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [part.view((*ahead, *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
     def join(self, tensors: Sequence[torch.Tensor], *, ahead: int = 0) -> torch.Tensor:
         """The inverse of `split`; `ahead` dimensions in front are kept."""

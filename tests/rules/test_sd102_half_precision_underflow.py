@@ -1,6 +1,8 @@
 """SD102: what float16 rounds to zero, counted here on numbers drawn for the purpose."""
 
+import dataclasses
 import math
+import types
 
 import numpy as np
 import pytest
@@ -8,9 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sounding.measure.loop import Evaluations
 from sounding.result import NotApplicable
 from sounding.rules.half_precision import LOST, STEP, half_precision_underflow
+from sounding.watch.facts import Facts
 from sounding.zoo.nets import mlp
+
+NONE = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
 
 
 @pytest.fixture
@@ -89,3 +95,46 @@ def test_not_applicable(examine):
     with pytest.raises(NotApplicable, match="float16"):
         half_precision_underflow(readings)
     assert np.isfinite(readings.gradients.rms[list(readings.path)]).all()
+
+
+@pytest.fixture
+def lossy(ran):
+    """`lossy(share, fork)`: a training of which `share` of the steps are rounded away."""
+
+    def take(share, fork, constant=(2.3, 1.7)):
+        readings = ran(constant=constant, tests={"widened": fork})
+        loop = dataclasses.replace(readings.loop, rounded={"0.weight": share, "2.weight": share})
+        return dataclasses.replace(readings, loop=loop)
+
+    return take
+
+
+def test_steps_that_are_rounded_away_are_found_where_float32_ends_lower(lossy):
+    finding = half_precision_underflow(lossy(0.9, (2.2, 1.5)))
+    assert (finding.code, finding.severity) == ("SD102", "problem")
+    assert "90% of the weights' steps are rounded away" in finding.message
+    assert finding.layers == ("0.weight", "2.weight")
+    assert finding.measured["rounded_share"] == pytest.approx(0.9)
+
+
+def test_steps_that_are_lost_without_harm_are_no_finding(lossy):
+    assert "yet in float32" in half_precision_underflow(lossy(0.9, (2.2, 2.2)))
+    assert "yet in float32" in half_precision_underflow(lossy(0.9, (2.2, 1.8)))  # it came to 1.7
+    assert half_precision_underflow(lossy(0.3, (2.2, 1.5))) is None
+
+
+def test_what_a_step_leaves_alone_is_counted_as_the_numbers_say():
+    """Near 1 bfloat16 has steps of 1/128 upwards: 0.003 is lost, 0.005 is not, 0 wants nothing."""
+    net = nn.Linear(4, 1, bias=False)
+    nn.init.ones_(net.weight)
+    net.bfloat16()
+    optimiser = torch.optim.SGD(net.parameters(), lr=1.0)
+    facts = Facts()
+    facts.meet(net)
+    net.weight.grad = torch.tensor([[-0.003, -0.005, 0.0, -0.003]], dtype=torch.bfloat16)
+    recorder = types.SimpleNamespace(origins=types.SimpleNamespace(used=set()), strangers={})
+    facts.look(recorder, net, optimiser, {id(net.weight)})
+    optimiser.step()
+    facts.stepped()
+    loop = facts.loop(net, optimiser, NONE)
+    assert loop.rounded == {"weight": pytest.approx(2 / 3)}

@@ -27,7 +27,7 @@ KINDS = {
     "proof": ["Supported: accuracy 0.10 → 0.97 with reinitialise(scheme='kaiming')", "seed 4"],
     "accuracy": ["+0.87 [0.84, 0.90]", "lies above 0"],
     "inconclusive": ["97.5 %", "+0.11 [-0.21, 0.43]", "1 of 5 treated runs diverged"],
-    "study": ["he-2015-depth", "-8.7", "-8.73", "-22.6", "within 0.09 decades", "62"],
+    "study": ["he-2015-depth", "-8.7", "-8.73", "Mean square of the signal", "Adam rescues", "62"],
     "readings": ["2.71e-12", "needed"],
     "profile": ["-8.73", "0.12"],
     "comparison": ["no difference found between", "sgd ends at a lower training loss than adagrad",

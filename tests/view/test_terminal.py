@@ -138,7 +138,7 @@ def test_long_code_is_not_wrapped(examples):
 def test_study_shows_claim_criterion_and_each_value_beside_theory(examples):
     text = _shown(examples.study())
     assert "he-2015-depth" in text
-    assert "-8.7 ± 0.1  (expected -8.73)" in text
+    assert "0.03 -> -8.7 ± 0.108  (theory 0 -> -8.73)" in text
     assert "He, Zhang, Ren, Sun 2015" in text
 
 

@@ -1,5 +1,6 @@
 """From a loop to its diagnosis: the fault first; nothing where nothing is wrong or changed."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -182,3 +183,29 @@ def test_a_program_that_raises_is_still_diagnosed():
     (visit,) = examine_programs([program], seeds=[0]).visits
     assert visit.hit
     assert "at the end" in visit.note
+
+
+def test_each_of_two_optimisers_is_asked_what_its_own_gradients_were():
+    """By hand: the second one is never zeroed, so it begins with the norm that it stepped with."""
+    observer = Observer()
+    with observer.watching():
+        torch.manual_seed(0)
+        first, second = nn.Linear(4, 8), nn.Linear(8, 1)
+        net = nn.Sequential(first, second)
+        one = torch.optim.SGD(first.parameters(), lr=0.01)
+        other = torch.optim.SGD(second.parameters(), lr=0.01)
+        norms = []
+        for _ in range(12):
+            one.zero_grad()
+            nn.functional.mse_loss(net(torch.randn(16, 4)), torch.randn(16, 1)).backward()
+            norms.append(float(nn.utils.get_total_norm([p.grad for p in second.parameters()])))
+            one.step()
+            other.step()
+    courses = [record.course() for record in observer.records.values()]
+    assert not courses[0].carried.any()
+    np.testing.assert_allclose(courses[1].gradient_norm, norms, rtol=1e-5)
+    np.testing.assert_allclose(courses[1].carried[1:], norms[:-1], rtol=1e-5)
+    np.testing.assert_array_equal(courses[0].loss, courses[1].loss)
+    found = diagnose(observer, "two optimisers", tests=False)
+    assert found is not None
+    assert next(o.outcome for o in found.outcomes if o.code == "SD210") != "passed"

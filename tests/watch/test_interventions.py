@@ -116,7 +116,7 @@ def test_a_run_that_explodes_is_infinitely_worse():
 
 
 # No regression, no table, no parameter outside of the optimiser.
-NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted")
+NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted", "widened")
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -356,3 +356,38 @@ def test_a_loss_that_falls_without_end_has_a_mirror():
     assert level == pytest.approx(0.5 * float(y[:1024].var(correction=0)), rel=0.1)
     right = watched(lambda: nn.Linear(8, 1), loss=lambda o, t: -likelihood(o, t), **train)[0]
     assert "has a minimum" in right.make("mirrored").failed
+
+
+def test_widened_is_the_training_in_float32_and_gives_the_weights_back():
+    """By hand: the first weights as bfloat16 has them, turned into float32, on the same inputs."""
+    xy = data()
+    half = (xy[0].bfloat16(), xy[1])
+
+    def loss(output, target):
+        return F.cross_entropy(output.float(), target)
+
+    made, record, losses = watched(lambda: net().bfloat16(), xy=half, lr=1e-3, loss=loss)
+    before = {n: p.detach().clone() for n, p in record.model.named_parameters()}
+    test = made.make("widened")
+    wide = by_hand(
+        make=lambda: net().bfloat16().float(), xy=(half[0].float(), xy[1]), lr=1e-3, loss=loss
+    )
+    np.testing.assert_allclose(
+        test.curves["changed"], wide[: len(test.curves["changed"])], rtol=1e-4
+    )
+    np.testing.assert_allclose(test.curves["as_is"], losses[: len(test.curves["as_is"])], rtol=1e-6)
+    for name, p in record.model.named_parameters():
+        assert p.dtype == torch.bfloat16
+        assert torch.equal(p, before[name])
+
+
+def test_a_net_that_was_turned_into_another_precision_is_judged_in_its_own():
+    half = (data()[0].bfloat16(), data()[1])
+
+    def loss(output, target):
+        return F.cross_entropy(output.float(), target)
+
+    made, record, _ = watched(lambda: net().bfloat16(), xy=half, loss=loss)
+    record.model.float()
+    assert made.make("constant")["now_loss"] < made.make("constant")["constant_loss"]
+    assert all(p.dtype == torch.float32 for p in record.model.parameters())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+from typing import Any
+
 import click
 
 from sounding.cli.group import main
@@ -11,6 +15,8 @@ from sounding.cli.outputs import (
     progress_bar,
     report_options,
 )
+
+STORE = "studies.sqlite"  # in the current folder
 
 
 @main.group()
@@ -47,7 +53,20 @@ def run_zoo(seeds: int, only: str, cured: bool, json_: str | None, force: bool) 
 
 @main.group()
 def study() -> None:
-    """Judge a claim of the theory on this machine."""
+    """Judge the claims of the theory on this machine."""
+
+
+def engine_options(command: Any) -> Any:
+    """Where runs are made, and where they are kept."""
+    options = (
+        click.option("--scale", type=click.Choice(["quick", "full"]), default="quick"),
+        click.option("--engine", default="local", show_default=True, help="local, or ray."),
+        click.option("--jobs", type=int, help="Runs at once (default: one a core)."),
+        click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster that is running."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @study.command(name="list")
@@ -55,23 +74,129 @@ def list_() -> None:
     """Name the studies and what they claim."""
     from sounding.studies import STUDIES
 
+    topic = ""
     for name, one in STUDIES.items():
-        click.echo(f"{name}\n    {one.claim}")
+        if one.topic != topic:
+            topic = one.topic
+            click.echo(f"\n{topic}")
+        click.echo(f"  {name}\n      {one.claim}")
 
 
 @study.command(name="run")
 @report_options
-@click.option("--scale", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@engine_options
+@click.option("--store", metavar="FILE", help="Keep the runs there, and look them up first.")
 @click.argument("name")
-def run_study(report: str | None, json_: str | None, force: bool, scale: str, name: str) -> None:
+def run_study(
+    report: str | None, json_: str | None, force: bool, scale: str, engine: str, jobs: int | None,
+    address: str | None, store: str | None, name: str,
+) -> None:  # fmt: skip
     """Run one study and print its verdict.
 
     Example: sounding study run he-2015-depth
     """
     check_outputs(report, json_, force)
+    from sounding.engine import opened
     from sounding.studies import study as judge
+    from sounding.studies.catalogue import check
 
-    with progress_bar() as progress:
-        result = judge(name, scale=scale, progress=progress)
-    supported = result.verdicts[0].outcome == "supported"
-    finish(result, report, json_, force, code=0 if supported else 1)
+    check(name, scale)
+    with (
+        _store(store) as kept,
+        opened(engine, jobs=jobs, address=address) as executor,
+        progress_bar() as progress,
+    ):
+        result = judge(name, scale, progress, store=kept, executor=executor)
+    finish(result, report, json_, force, code=0 if result.outcome == "supported" else 1)
+
+
+@study.command(name="all")
+@report_options
+@engine_options
+@click.option("--store", metavar="FILE", default=STORE, show_default=True,
+              help="Keep the runs there; an interrupted series goes on from it.")  # fmt: skip
+@click.option("--only", default="", metavar="TEXT", help="Studies with this text in name or topic.")
+@click.option("--again", is_flag=True, help="Judge anew also what the store has a verdict of.")
+def all_studies(
+    report: str | None, json_: str | None, force: bool, scale: str, engine: str, jobs: int | None,
+    address: str | None, store: str, only: str, again: bool,
+) -> None:  # fmt: skip
+    """Run every study; a table of verdicts at the end, and --report writes the book of them.
+
+    Example: sounding study all --report book.html
+    """
+    check_outputs(report, json_, force)
+    from sounding.engine import opened
+    from sounding.studies import STUDIES
+    from sounding.studies.series import study_all
+
+    names = [n for n, one in STUDIES.items() if only.lower() in f"{n} {one.topic}".lower()]
+    if not names:
+        raise ValueError(f"no study has {only!r} in name or topic; see: sounding study list")
+    with (
+        _store(store) as kept,
+        opened(engine, jobs=jobs, address=address) as executor,
+        progress_bar() as progress,
+    ):
+        result = study_all(
+            names, scale, store=kept, executor=executor, again=again, progress=progress
+        )
+    good = not result.failures and all(
+        one.outcome in ("supported", "not tested") for one in result.studies
+    )
+    finish(result, report, json_, force, code=0 if good else 1)
+
+
+@study.command()
+@click.option("--store", metavar="FILE", default=STORE, show_default=True, help="Of the verdicts.")
+@click.option("--table", metavar="FILE.md", help="Write the table of verdicts as Markdown too.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.argument("target", metavar="FOLDER|FILE.html")
+def book(store: str, table: str | None, force: bool, target: str) -> None:
+    """Make a site, or one HTML file, of all verdicts in a store.
+
+    Example: sounding study book book.html
+    """
+    check_outputs(table, None, force)
+    from sounding.result import write_text
+    from sounding.store import Store
+    from sounding.studies import finished
+    from sounding.view.book import markdown, one_page, write_book
+
+    if not Path(store).exists():
+        raise ValueError(
+            f"there is no store {store}; this makes it: sounding study all --store {store}"
+        )
+    with Store(store, read_only=True) as kept:
+        studies = finished(kept)
+    if target.endswith(".html"):
+        check_outputs(target, None, force)
+        path = write_text(target, one_page(studies), overwrite=force)
+    else:
+        path = write_book(studies, target, overwrite=force)
+    click.echo(f"Wrote {path}", err=True)
+    if table:
+        click.echo(f"Wrote {write_text(table, markdown(studies), overwrite=force)}", err=True)
+
+
+@study.command()
+@click.argument("store", metavar="FILE")
+@click.argument("others", metavar="OTHER...", nargs=-1, required=True)
+def merge(store: str, others: tuple[str, ...]) -> None:
+    """Take runs and verdicts of other stores into one; of two alike the newer one stays.
+
+    Example: sounding study merge studies.sqlite from-the-cluster.sqlite
+    """
+    from sounding.store import Store
+
+    with Store(store) as kept:
+        for other in others:
+            found = kept.merge(other)
+            click.echo(f"{other}: {found.added} new, {found.replaced} newer, {found.kept} known")
+
+
+def _store(path: str | None) -> Any:
+    """The store, to be entered with `with`; nothing where there is no path."""
+    from sounding.store import Store
+
+    return contextlib.nullcontext() if path is None else Store(path)

@@ -19,9 +19,8 @@ from sounding.cli.outputs import (
 @click.option("--at", metavar="CHECKPOINT", help="safetensors, or torch.save of a state dict.")
 @click.option(
     "--along",
-    default="filter",
-    show_default=True,
-    help="filter, layer, random, eigen, gradient, path, trajectory.",
+    help="filter, layer, random, eigen, gradient, path, trajectory (default: filter; with --map "
+    "eigen).",
 )
 @click.option(
     "--to", multiple=True, metavar="CHECKPOINT", help="Other end; or all of a trajectory."
@@ -34,6 +33,8 @@ from sounding.cli.outputs import (
 @click.option(
     "--refine", default=0, show_default=True, help="Further grid lines where it is steep."
 )
+@click.option("--map", "whole", is_flag=True, help="Also which point this is, and its spectrum.")
+@click.option("--escape", is_flag=True, help="As --map; leaves a saddle and draws the way.")
 @click.option("--batch-norm", help="running, batch or recalibrated statistics.")
 @click.option(
     "--samples", default=2048, show_default=True, help="Samples of the case's that count."

@@ -52,5 +52,7 @@ class Loop(Result):
     training: bool  # whether the model is in training mode as it is trained
     several: bool = False  # other optimisers step in between
     stale: int = 0  # of the foreign ones, those that never get a gradient
+    # share of the entries of a half-precision weight that a step left alone, gradient and all
+    rounded: dict[str, float] = dataclasses.field(default_factory=dict)
     # largest |scale| of each normalisation's weight, as the training ended
     scales: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -4,6 +4,7 @@ from sounding.problems.catalogue import ENUMERABLE, OTHERS, random_critical_poin
 from sounding.problems.classics import Himmelblau, Rosenbrock
 from sounding.problems.cliffs import Cosh, Recurrence
 from sounding.problems.completion import MatrixCompletion
+from sounding.problems.descent import Ends, Noise, descend_together
 from sounding.problems.factorisation import AsymmetricFactorisation, SymmetricFactorisation
 from sounding.problems.known import KINDS, Known
 from sounding.problems.linear_network import LinearNetwork
@@ -27,11 +28,13 @@ __all__ = [
     "AsymmetricFactorisation",
     "Cosh",
     "Descents",
+    "Ends",
     "Himmelblau",
     "Known",
     "LinearNetwork",
     "MatrixCompletion",
     "MatrixSensing",
+    "Noise",
     "PhaseRetrieval",
     "Pitchfork",
     "Problem",
@@ -50,6 +53,7 @@ __all__ = [
     "ThreePoints",
     "bad_minima",
     "descend",
+    "descend_together",
     "published_table",
     "random_critical_points",
     "spurious_minimum",

@@ -51,13 +51,15 @@ class SeparableData(Problem):
     def value(self, *parameters: torch.Tensor, batch: Batch = None) -> torch.Tensor:
         """The loss of w (..., 3 + 5n)."""
         (w,) = parameters
-        chosen = slice(None) if batch is None else batch
-        return (self._outputs(w)[..., chosen] - self.y[chosen]).square().sum(-1) / 2
+        residuals = self._outputs(w) - self.y
+        chosen = residuals if batch is None else residuals[..., batch]
+        return chosen.square().sum(-1) / 2
 
     def _outputs(self, w: torch.Tensor) -> torch.Tensor:
         """Xw, by the eight features at most that a sample has: (..., n)."""
         shared = w[..., :1] * self.y + w[..., 1:3].sum(-1, keepdim=True)
-        return shared + (w[..., self.own] * self.used).sum(-1)
+        own = w[..., 3:].unflatten(-1, self.used.shape)  # a view: no index to send back through
+        return shared + (own * self.used).sum(-1)
 
     def matrix(self) -> np.ndarray:
         """X (n, 3 + 5n), dense."""

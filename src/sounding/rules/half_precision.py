@@ -1,19 +1,74 @@
-"""SD102: gradients that are too small for float16."""
+"""SD102: gradients too small for float16, and steps too small for half-precision weights."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from sounding.measure.readings import Readings
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, explained
+from sounding.rules.harm import ERRORS, HALF, explained, relief, watched
 
 STEP = 2.0**-24  # the smallest number above 0 that float16 has; below half of it all is 0
 LOST = 4 * STEP  # an rms from which on down a tenth or more of a normal's entries becomes 0
 
 
 def half_precision_underflow(readings: Readings) -> Finding | str | None:
+    """SD102: gradients in float16 rounded to zero, or steps that half precision rounds away.
+
+    Raises:
+        NotApplicable: If no layer computes in float16, and no weight is in half precision.
+    """
+    weights = readings.loop is not None and bool(readings.loop.rounded)
+    try:
+        found = small_gradients(readings)
+    except NotApplicable as reason:
+        if isinstance(reason, Untested) or not weights:
+            raise
+        found = None
+    return found or (lost_steps(readings) if weights else found)
+
+
+def lost_steps(readings: Readings) -> Finding | str | None:
+    """SD102: weights in half precision that a step leaves as they are.
+
+    Near a weight w the numbers of bfloat16 are |w| / 256 apart, those of float16 |w| / 2048: a step
+    of less than half of that is rounded away, however often it is made. Counted at the steps that
+    were looked at, of the entries with a gradient. Exact as a fact; harm is that the same training
+    with float32 weights ends clearly lower, and lower than the run itself came in the end.
+    """
+    watched(readings)
+    assert readings.loop is not None
+    rounded = readings.loop.rounded
+    share = float(np.mean(list(rounded.values())))
+    if share < HALF:
+        return None
+    said = f"{share:.0%} of the weights' steps are rounded away in half precision"
+    fork = relief(readings, "widened")
+    test, end = readings.test("widened"), readings.test("constant").values.get("now_loss", math.inf)
+    if not (test["difference"] > ERRORS * test["error"] and test["changed"] < end):
+        return f"{said}, yet in float32 {fork.said}"
+    worst = sorted(rounded, key=lambda name: -rounded[name])
+    return Finding(
+        code="SD102",
+        name="half-precision-underflow",
+        severity="problem",
+        message=(
+            f"{said}: they are smaller than half the distance to the next number; in float32 "
+            f"{fork.said}; keep the weights in float32 and compute under torch.autocast"
+        ),
+        layers=tuple(name for name in worst if rounded[name] >= HALF),
+        source=next((c.source for c in readings.calls if c.weight == worst[0]), ""),
+        measured={"rounded_share": share, **fork.measured},
+        expected={"rounded_share": 0.0, **fork.expected},
+        confidence="exact",
+    )
+
+
+def small_gradients(readings: Readings) -> Finding | str | None:
     """SD102: gradients in float16 of which a good part is rounded to zero.
 
     Of normally distributed entries with an rms of 4 x 2^-24 a tenth is below 2^-25 and becomes 0,

@@ -10,6 +10,7 @@ from torch import nn
 
 from sounding.curvature.pieces import listed
 from sounding.curvature.setting import samples, sliced
+from sounding.landscape.atlas import atlas
 from sounding.landscape.checkpoints import load_state, set_state
 from sounding.landscape.directions import ALONG
 from sounding.landscape.ground import NORMS
@@ -26,7 +27,7 @@ def landscape_target(
     case_file: str,
     *,
     at: str | None = None,
-    along: str = "filter",
+    along: str | None = None,
     to: Sequence[str] = (),
     kind: str = "line",
     match: bool = False,
@@ -37,6 +38,8 @@ def landscape_target(
     batch_norm: str | None = None,
     limit: int = 2048,
     resume: Result | None = None,
+    whole: bool = False,
+    escape: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Result:
@@ -45,7 +48,8 @@ def landscape_target(
     Args:
         case_file: Defines a `case`.
         at: Checkpoint; without one the network is as `case.build` makes it from `seed`.
-        along: One of `WAYS`; 'path' and 'trajectory' need `to`.
+        along: One of `WAYS`; None: 'filter', or 'eigen' with `whole`;
+            'path' and 'trajectory' need `to`.
         to: Checkpoint at the other end; all of a trajectory, in their order.
         kind: Of the path.
         match: Whether to permute the other end's units first.
@@ -56,6 +60,8 @@ def landscape_target(
         batch_norm: As of :func:`sounding.surface`; by default recalibrated without a checkpoint.
         limit: Samples of the case's batches that are used, from the first on.
         resume: An interrupted surface to go on with.
+        whole: Whether to classify the point and compute its spectrum as well.
+        escape: As `whole`, and the point is left if it is a saddle; the plane is that of the way.
         seed: Of the network, where it is made anew, and of random directions.
         progress: Told how far it is.
 
@@ -63,7 +69,10 @@ def landscape_target(
         FileNotFoundError: If a file is missing.
         ValueError: If an argument makes no sense or a checkpoint does not fit.
     """
+    along = along or ("eigen" if whole or escape else "filter")
     _check(along, to, kind, limit, resume)
+    if whole or escape:
+        _check_whole(along, dims, resume, refine)
     case = load_case(case_file)
     with seeded(seed):
         model = case.build()
@@ -79,6 +88,11 @@ def landscape_target(
         return path(
             model, others[0], case.loss, batches, kind=kind, match=match, points=points,
             batch_norm=batch_norm, seed=seed, progress=progress,
+        )  # fmt: skip
+    if whole or escape:
+        return atlas(
+            model, case.loss, batches, along=along, escaping=escape, points=points, span=span,
+            batch_norm=batch_norm or "mode", seed=seed, progress=progress,
         )  # fmt: skip
     return surface(
         model, case.loss, batches, along=others if along == "trajectory" else along, dims=dims,
@@ -102,6 +116,15 @@ def _check(along: str, to: Sequence[str], kind: str, limit: int, resume: Any) ->
         raise ValueError(f"--samples is {limit}; it must be at least 1")
     if resume is not None and not isinstance(resume, Surface):
         raise ValueError(f"--resume holds a {type(resume).__name__}; it must be a saved Surface")
+
+
+def _check_whole(along: str, dims: int, resume: Any, refine: int) -> None:
+    if along in ("path", "trajectory"):
+        raise ValueError(f"--map and --escape are of one point, and --along {along} of several")
+    if dims != 2 or refine or resume is not None:
+        raise ValueError(
+            "--map and --escape draw one plane: leave out --dims, --refine and --resume"
+        )
 
 
 def _other(model: nn.Module, name: str) -> dict[str, torch.Tensor]:

@@ -38,6 +38,20 @@ class Study(Result):
         return f"{self.name} ({self.scale}): {self.outcome}, in {self.seconds:.0f} s; {self.claim}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Studies(Result):
+    """Many judged claims, and those that could not be judged because a run failed."""
+
+    studies: tuple[Study, ...]
+    failures: dict[str, str]  # what went wrong, by the study's name
+
+    def __str__(self) -> str:
+        found = [study.outcome for study in self.studies]
+        parts = [f"{found.count(outcome)} {outcome}" for outcome in dict.fromkeys(found)]
+        failed = [f"{len(self.failures)} failed"] if self.failures else []
+        return ", ".join([*parts, *failed]) or "no studies"
+
+
 Measured = tuple[Sequence[Verdict], Sequence[Chart]]  # the claim's own verdict comes first
 
 

@@ -70,11 +70,17 @@ def draw(batches: Any, batch_size: int | None, seed: int) -> Iterator[Batch]:
 
 
 def _shuffled(x: torch.Tensor, y: torch.Tensor, batch_size: int, seed: int) -> Iterator[Batch]:
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        order = torch.randperm(len(x), generator=generator)
-        for rows in order[: len(x) // batch_size * batch_size].split(batch_size):
+    for epoch in epochs(len(x), batch_size, seed):
+        for rows in epoch:
             yield x[rows.to(x.device)], y[rows.to(y.device)]
+
+
+def epochs(samples: int, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+    """The rows of each epoch's batches, (batches, batch_size), without end."""
+    generator = torch.Generator().manual_seed(seed)
+    whole = samples // batch_size * batch_size
+    while True:
+        yield torch.randperm(samples, generator=generator)[:whole].view(-1, batch_size)
 
 
 def _cycled(batches: Iterable[Batch], seed: int) -> Iterator[Batch]:

@@ -34,7 +34,7 @@ OnStep = Callable[[int, torch.Tensor], None]  # (step, its loss); to read the lo
 LOOK_EVERY = 20  # steps; a look at the losses waits for the device, without one NaN trains on
 NOISE = 1_000_003  # added to the seed for what training itself draws, so that it repeats no weights
 
-_turns = threading.RLock()  # torch's random state belongs to the process, so threads take turns
+turns = threading.RLock()  # torch's random state belongs to the process, so threads take turns
 _trained: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
@@ -66,17 +66,23 @@ def train(
     recipe = case.recipe if steps is None else case.recipe.replace(steps=steps)
     case = case.replace(recipe=recipe)
     hits: list[torch.Tensor] = []
-    with _turns, seeded(seed), torch.enable_grad():
-        model = _new_model(case)
+    with turns, seeded(seed), torch.enable_grad():
+        model = new_model(case)
         torch.manual_seed(seed + NOISE)
-        losses = _descend(case, model, _noting(case.loss, hits), seed, on_step)
-        diverged = not math.isfinite(losses[-1])
-        metrics = {} if diverged else _metrics(case, model)
+        losses = _descend(case, model, noting(case.loss, hits), seed, on_step)
+        metrics = measured(case, model) if math.isfinite(losses[-1]) else {}
     if len(hits) >= len(losses):
         right = torch.stack(hits).cpu().double().numpy()
-        metrics = {"accuracy": math.nan if diverged else float(final_mean(right)), **metrics}
+        metrics = {"accuracy": float(final_mean(right)), **metrics}
+    return finished(seed, losses, metrics, time.perf_counter() - began)
+
+
+def finished(seed: int, losses: np.ndarray, metrics: dict[str, float], seconds: float) -> Trial:
+    """The Trial of a run; one that diverged has no accuracy."""
+    diverged = not math.isfinite(losses[-1])
+    if diverged and "accuracy" in metrics:
+        metrics = {**metrics, "accuracy": math.nan}
     loss = Series(quantity="training loss", unit="", steps=np.arange(len(losses)), values=losses)
-    seconds = time.perf_counter() - began
     return Trial(seed=seed, loss=loss, metrics=metrics, diverged=diverged, seconds=seconds)
 
 
@@ -141,7 +147,12 @@ def _until_divergence(losses: np.ndarray, sound: list[torch.Tensor]) -> np.ndarr
     return losses[: bad[0] + 1]
 
 
-def _new_model(case: Case) -> nn.Module:
+def new_model(case: Case) -> nn.Module:
+    """A network that nothing was trained on yet, in training mode.
+
+    Raises:
+        ValueError: If there is nothing to train in it, or `build` returned it before.
+    """
     model = case.build()
     check_model(model)
     if model in _trained:
@@ -153,22 +164,23 @@ def _new_model(case: Case) -> nn.Module:
     return model.train()
 
 
-def _noting(loss: Loss | Objective, hits: list[torch.Tensor]) -> Objective:
+def noting(loss: Loss | Objective, hits: list[torch.Tensor], *, check: bool = True) -> Objective:
     """`loss` as an Objective; `hits` notes the share of samples classified right, where it can.
 
-    That is for a loss of (output, target) with class labels; it costs no second pass.
+    That is for a loss of (output, target) with class labels; it costs no second pass. The first
+    labels are checked beforehand, if `check` is set.
     """
     if isinstance(loss, Objective):
         return loss
 
-    def noting(output: Any, target: Any) -> torch.Tensor:
+    def noted(output: Any, target: Any) -> torch.Tensor:
         if is_classification(output, target):
-            if not hits:
+            if check and not hits:
                 check_labels(output, target)
             hits.append(_accuracy(output.detach(), target))
         return loss(output, target)
 
-    return as_objective(noting)
+    return as_objective(noted)
 
 
 def _accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -176,7 +188,8 @@ def _accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return ((output.argmax(1) == target) & counted).sum() / counted.sum()
 
 
-def _metrics(case: Case, model: nn.Module) -> dict[str, float]:
+def measured(case: Case, model: nn.Module) -> dict[str, float]:
+    """The case's metrics of a trained network, which is left in eval mode."""
     if case.metric is None:
         return {}
     model.eval()

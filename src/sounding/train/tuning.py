@@ -10,7 +10,6 @@ import numpy as np
 
 from sounding.result import Series
 from sounding.train.case import Case
-from sounding.train.loop import train
 from sounding.train.recipe import Recipe
 from sounding.train.runs import FAILURES, Runs
 from sounding.train.search import Search
@@ -35,10 +34,10 @@ class Setting:
         return ", ".join([self.arm, *numbers])
 
 
-def train_at(case: Case, changes: tuple[Setting, ...], seed: int) -> Trial:
-    """One run of `case` with the recipe of a setting, as `Runs` calls it."""
+def case_at(case: Case, changes: tuple[Setting, ...]) -> Case:
+    """`case` with the recipe of a setting, as `CaseArm` calls it."""
     (setting,) = changes
-    return train(case.replace(recipe=setting.recipe), seed)
+    return case.replace(recipe=setting.recipe)
 
 
 def tune(

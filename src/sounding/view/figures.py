@@ -16,6 +16,8 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
@@ -23,6 +25,7 @@ from sounding.measure.widths import CoordinateCheck
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
 from sounding.run import Run
+from sounding.studies.chart import Chart
 from sounding.studies.study import Study
 from sounding.verdict import Verdict
 from sounding.view import palette, wording
@@ -35,11 +38,13 @@ from sounding.view.figures_curvature import (
     draw_spectrum,
 )
 from sounding.view.figures_landscape import draw_path, draw_surface
+from sounding.view.figures_study import draw_chart
 from sounding.view.figures_watched import draw_training
 from sounding.view.figures_widths import draw_widths
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars
+from sounding.view.wording_points import escape_chart
 from sounding.watch import Training, Watched
 
 # Each colour with a mark or a hatch of its own.
@@ -217,10 +222,15 @@ def _(result: Repair, ax: Any = None) -> Any:
 
 
 @plot.register
+def _(result: Chart, ax: Any = None) -> Any:
+    return draw_chart(result, _axis(ax))
+
+
+@plot.register
 def _(result: Study, ax: Any = None) -> Any:
     ax = _axis(ax)
-    for profile in result.profiles:
-        plot(profile, ax)
+    if result.charts:
+        draw_chart(result.charts[0], ax)
     ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
     return ax
 
@@ -248,6 +258,20 @@ def _(result: Sharpness, ax: Any = None) -> Any:
 @plot.register
 def _(result: SharpnessSeries, ax: Any = None) -> Any:
     return draw_sharpness(result, wording.headline(result), _axis(ax))
+
+
+@plot.register
+def _(result: Atlas, ax: Any = None) -> Any:
+    """The surface; the other parts are drawn by their own `plot`."""
+    return plot(result.surface, ax)
+
+
+@plot.register
+def _(result: Escape, ax: Any = None) -> Any:
+    chart = escape_chart(result)
+    ax = _axis(ax) if chart is None else draw_chart(chart, _axis(ax))
+    ax.set_title(wording.headline(result), loc="left", wrap=True, fontsize="medium")
+    return ax
 
 
 @plot.register

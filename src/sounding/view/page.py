@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,17 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path as LossPath
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
 from sounding.prove import Proof, Repair
 from sounding.remedies import code
 from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import (
     atlas,
@@ -42,13 +45,16 @@ from sounding.view import (
     wording_compare,
     wording_curvature,
     wording_landscape,
+    wording_points,
     wording_sharpness,
+    wording_study,
 )
 from sounding.view.depth import depth, finding
 from sounding.view.excerpt import excerpt
 from sounding.view.live_data import whole
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_arms import losses_svg, paired_svg
+from sounding.view.svg_chart import chart_svg
 from sounding.view.svg_depth import depth_svg
 from sounding.view.svg_parts import attribution_svg
 from sounding.view.svg_path import path_svg
@@ -89,7 +95,8 @@ def page(
     With `stream` the numbers of a watched run do not stand in the page, which asks the server that
     it came from for them, and goes on asking.
     """
-    every = [results] if isinstance(results, Result) else list(results)
+    given = [results] if isinstance(results, Result) else list(results)
+    every = [part for one in given for part in (one.parts if isinstance(one, Atlas) else (one,))]
     if not every:
         raise ValueError("there is nothing to report on: pass a result, or a list of them")
     level = 1 if len(every) == 1 else 2
@@ -103,20 +110,44 @@ def page(
         )
         for i, result in enumerate(map(_checked, every), start=1)
     ]
+    several = atlas.title(every) or f"{len(every)} results"
+    return document(
+        title or (sections[0][1] if level == 1 else several),
+        sections,
+        stream=stream,
+        tiles=atlas.tiles(every),
+        named=title is not None,
+        contents=level == 2,
+    )
+
+
+def document(
+    title: str,
+    sections: Sequence[tuple[str, str, Markup]],
+    *,
+    stream: bool = False,
+    tiles: Sequence[atlas.Tile] = (),
+    named: bool = False,
+    contents: bool = False,
+) -> str:
+    """A page of `sections`, each with its id, what a list of contents calls it, and its body.
+
+    What its charts need of scripts and styles stands in it, and nothing else may be loaded.
+    """
     style = _asset("page.css") + _asset("result.css")
     script = _asset("page.js")
     if any('class="relief"' in body for _, _, body in sections):
         script += _asset("surface.js")
-    if any(isinstance(result, Watched) for result in every):
+    if any('<div class="run"' in body for _, _, body in sections):
         style += _asset("watched.css")
         script += _asset("watched_charts.js") + _asset("watched.js")
-    several = atlas.title(every) or f"{len(every)} results"
     return _render(
         "page.html",
         stream=stream,
-        title=title or (sections[0][1] if level == 1 else several),
-        tiles=atlas.tiles(every),
-        named=title is not None,
+        title=title,
+        tiles=tiles,
+        named=named,
+        contents=contents,
         sections=sections,
         style=style,
         script=script,
@@ -202,6 +233,35 @@ def _(result: Study, key: str, level: int, *, interactive: bool) -> Markup:
 
 
 @_section.register
+def _(result: Studies, key: str, level: int, *, interactive: bool) -> Markup:
+    """The book in one section: the table, then claim after claim."""
+    topics = wording_study.entries(result.studies)
+    parts = [book_index(topics, f"#{key}-{{}}", level, result.failures)]
+    for found in topics.values():
+        for entry in found:
+            body = rendered(
+                "book_entry.html", entry=entry, key=f"{key}-{entry.name}", level=level + 1
+            )
+            parts.append(Markup('<section class="result" id="{}">{}</section>').format(
+                f"{key}-{entry.name}", body))  # fmt: skip
+    return Markup("").join(parts)
+
+
+def book_index(
+    topics: dict[str, list[wording_study.Entry]], link: str, level: int, failures: dict[str, str]
+) -> Markup:
+    """The table of verdicts; `link` makes of a study's name the address of its part."""
+    return rendered(
+        "book_index.html",
+        said=wording_study.book_said(topics),
+        topics=topics,
+        link=link.format,
+        level=level,
+        failures=failures,
+    )
+
+
+@_section.register
 def _(result: Comparison, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("comparison.html", result, key, level, interactive=interactive)
 
@@ -246,8 +306,53 @@ def _(result: Surface, key: str, level: int, *, interactive: bool) -> Markup:
 
 
 @_section.register
+def _(result: StationaryPoint, key: str, level: int, *, interactive: bool) -> Markup:
+    examined = f"{result.model}, {numbers.number(result.seconds)} s"
+    return _facts(
+        result, key, level, wording_points.point_facts(result), result.notes, examined=examined
+    )
+
+
+@_section.register
+def _(result: Escape, key: str, level: int, *, interactive: bool) -> Markup:
+    chart = wording_points.escape_chart(result)
+    return _facts(result, key, level, wording_points.escape_facts(result), (), chart=chart)
+
+
+@_section.register
+def _(result: Atlas, key: str, level: int, *, interactive: bool) -> Markup:
+    drawn = (
+        _section(part, f"{key}p{i}", level, interactive=interactive)
+        for i, part in enumerate(result.parts)
+    )
+    return Markup("").join(drawn)
+
+
+def _facts(
+    result: Result,
+    key: str,
+    level: int,
+    facts: Any,
+    notes: Any,
+    *,
+    examined: str = "",
+    chart: Any = None,
+) -> Markup:
+    """A sentence, a picture, and rows of facts."""
+    return rendered(
+        "facts.html", result=result, key=key, level=level, facts=facts, notes=notes,
+        examined=examined, chart=chart,
+    )  # fmt: skip
+
+
+@_section.register
 def _(result: LossPath, key: str, level: int, *, interactive: bool) -> Markup:
     return _body("path.html", result, key, level, interactive=interactive)
+
+
+def rendered(template: str, **context: Any) -> Markup:
+    """A template of this folder as safe HTML; its values are escaped."""
+    return Markup(_render(template, **context))
 
 
 def _body(template: str, result: Result, key: str, level: int, **more: Any) -> Markup:
@@ -273,6 +378,7 @@ def _templates() -> Any:
     )
     environment.globals.update(
         attribution_svg=attribution_svg,
+        chart_svg=chart_svg,
         compare=wording_compare,
         curvature=wording_curvature,
         curvature_tables=tables_curvature,
@@ -296,6 +402,7 @@ def _templates() -> Any:
         sharpness=wording_sharpness,
         sharpness_svg=sharpness_svg,
         spectrum_svg=spectrum_svg,
+        studies=wording_study,
         tables=tables,
         wording=wording,
     )

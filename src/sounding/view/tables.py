@@ -10,6 +10,8 @@ import numpy as np
 
 from sounding.measure.readings import Readings
 from sounding.result import Profile, Result
+from sounding.studies.chart import Chart
+from sounding.verdict import Verdict
 from sounding.view.depth import Depth
 from sounding.view.numbers import number, together
 from sounding.view.svg import shortened
@@ -86,6 +88,24 @@ def profile_table(profile: Profile) -> Table:
     if profile.expected is not None:
         numbers["expected"] = profile.expected
     return _table({"of": list(profile.layers)}, numbers)
+
+
+def outcomes_table(verdict: Verdict) -> Table:
+    """A row a run."""
+    runs = range(len(verdict.after))
+    seeds = verdict.seeds if len(verdict.seeds) == len(verdict.after) else runs
+    return _table({"run": [str(seed) for seed in seeds]}, {"measured": verdict.after})
+
+
+def chart_table(chart: Chart) -> Table:
+    """A row a point, line after line."""
+    points = [
+        (line.label, x, y, math.nan if line.error is None else line.error[k])
+        for line in chart.lines
+        for k, (x, y) in enumerate(zip(line.x, line.y, strict=True))
+    ]
+    labels, x, y, error = zip(*points, strict=True) if points else ((), (), (), ())
+    return _table({"line": list(labels)}, {chart.x_label: x, chart.y_label: y, "± error": error})
 
 
 def trends_table(chart: Depth) -> Table:

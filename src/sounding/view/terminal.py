@@ -29,7 +29,10 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Readings
 from sounding.prove import Proof, Repair
@@ -37,7 +40,7 @@ from sounding.remedies import code
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import wording
 from sounding.view.depth import caveats, depth
@@ -52,8 +55,10 @@ from sounding.view.terminal_curvature import (
     show_sharpness,
     show_spectrum,
 )
-from sounding.view.terminal_landscape import show_path, show_surface
+from sounding.view.terminal_landscape import show_facts, show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
+from sounding.view.terminal_study import chart_lines, show_studies
+from sounding.view.wording_points import escape_facts, point_facts
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
 OUTCOME = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
@@ -178,14 +183,20 @@ def _(result: Study, console: Console) -> None:
     put(console, Text(f"{result.name}: ", style="bold").append(result.claim))
     put_labelled(console, "source", result.source)
     put_labelled(console, "criterion", result.criterion)
-    for profile in result.profiles:
-        _profile(console, profile)
+    for chart in result.charts:
+        for line in chart_lines(chart):
+            put(console, line, indent=2)
     for i, verdict in enumerate(result.verdicts):
         if i > 0:
             put(console, Text(verdict.statement), indent=2)
         _judged(console, verdict, indent=4 if i > 0 else 0)
     said = f"{result.scale} scale, {number(result.seconds)} s"
     put(console, Text(said, style="bright_black"))
+
+
+@_show.register
+def _(result: Studies, console: Console) -> None:
+    show_studies(console, result)
 
 
 @_show.register
@@ -221,6 +232,23 @@ def _(result: Sharpness, console: Console) -> None:
 @_show.register
 def _(result: SharpnessSeries, console: Console) -> None:
     show_sharpness(console, result, wording.headline(result))
+
+
+@_show.register
+def _(result: StationaryPoint, console: Console) -> None:
+    show_facts(console, wording.headline(result), point_facts(result), result.notes)
+
+
+@_show.register
+def _(result: Escape, console: Console) -> None:
+    show_facts(console, wording.headline(result), escape_facts(result), ())
+
+
+@_show.register
+def _(result: Atlas, console: Console) -> None:
+    for part in result.parts:
+        _show(part, console)
+        put(console)
 
 
 @_show.register

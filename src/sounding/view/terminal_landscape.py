@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.console import Console
 from rich.text import Text
@@ -37,6 +39,17 @@ def show_surface(console: Console, result: Surface, title: str) -> None:
     for said in wording.surface_trouble(result):
         put(console, Text(said), indent=2, first=Text("- ", FAINT))
     for name, said in wording.surface_facts(result):
+        _fact(console, name, said)
+
+
+def show_facts(
+    console: Console, title: str, facts: Sequence[tuple[str, str]], notes: Sequence[str]
+) -> None:
+    """A sentence, what to know beside it, and rows of facts."""
+    put(console, Text(title.replace("→", "->"), style="bold"))
+    for said in notes:
+        put(console, Text(said), indent=2, first=Text("- ", FAINT))
+    for name, said in facts:
         _fact(console, name, said)
 
 

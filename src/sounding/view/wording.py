@@ -19,6 +19,7 @@ from sounding.curvature.monitor import SharpnessSeries
 from sounding.curvature.sharpness import Sharpness
 from sounding.curvature.spectrum import Spectrum
 from sounding.exam import Checkup
+from sounding.landscape.atlas import Atlas
 from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.stationary_point import StationaryPoint
@@ -27,9 +28,14 @@ from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Study
+from sounding.studies.study import Studies, Study
 from sounding.verdict import Verdict
-from sounding.view import wording_curvature, wording_landscape, wording_sharpness
+from sounding.view import (
+    wording_curvature,
+    wording_landscape,
+    wording_points,
+    wording_sharpness,
+)
 from sounding.view.numbers import count, number, percent, together
 from sounding.watch import Training, Watched
 
@@ -245,6 +251,11 @@ def _(result: Study) -> str:
 
 
 @headline.register
+def _(result: Studies) -> str:
+    return f"{count(len(result.studies), 'claim')} judged: {result}"
+
+
+@headline.register
 def _(result: Comparison) -> str:
     found = [pair.verdict.statement for pair in result.pairs if pair.differ]
     rest = len(result.pairs) - len(found)
@@ -277,6 +288,21 @@ def _(result: Surface) -> str:
 
 
 @headline.register
+def _(result: StationaryPoint) -> str:
+    return wording_points.point_headline(result)
+
+
+@headline.register
+def _(result: Escape) -> str:
+    return wording_points.escape_headline(result)
+
+
+@headline.register
+def _(result: Atlas) -> str:
+    return headline(result.point)
+
+
+@headline.register
 def _(result: Path) -> str:
     return wording_landscape.path_headline(result)
 
@@ -290,17 +316,6 @@ def _(result: Profile) -> str:
     low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
     ends = (f"{number(values[i])} ({result.layers[i] or 'the model'})" for i in (low, high))
     return said + ": from " + " to ".join(ends)
-
-
-@headline.register
-def _(result: StationaryPoint) -> str:
-    return f"{result.kind.capitalize()}: {result.reason}"
-
-
-@headline.register
-def _(result: Escape) -> str:
-    said = "Escaped" if result.escaped else "Did not escape"
-    return f"{said}: the loss went from {number(result.start_loss)} to {number(result.loss)}"
 
 
 headline.register(Spectrum, wording_curvature.spectrum_headline)

@@ -42,6 +42,7 @@ def diagnose(
     """
     exams = []
     for record in observer.records.values():
+        _lend(record, observer)
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
             look = functools.partial(judged, rules=rules, ignore=ignore, subject=subject)
@@ -50,6 +51,14 @@ def diagnose(
         if found := next((exam for exam in exams if wanted(exam)), None):
             return found
     return exams[-1] if exams else None
+
+
+def _lend(record: Record, observer: Observer) -> None:
+    """One backward that serves several optimisers is read once; the others get that reading."""
+    if not record.readings and record.count:
+        others = [r for r in observer.records.values() if r.model is record.model and r.readings]
+        for other in others[:1]:
+            record.readings, record.examined = [*other.readings], [*other.examined]
 
 
 def _examined(

@@ -17,6 +17,7 @@ from sounding.capture.sources import source_of
 from sounding.measure.loop import Evaluations, Group, Loop
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm2d)
+HALF = (torch.bfloat16, torch.float16)
 SPREAD = 256  # entries of a parameter that are watched for a change
 
 
@@ -33,6 +34,9 @@ class Facts:
     training: bool = True
     frozen: tuple[str, ...] = ()
     alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
+    # half-precision parameters: some values before the step, where they have a gradient
+    _before: dict[str, tuple[torch.Tensor, ...]] = dataclasses.field(default_factory=dict)
+    _moves: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # left alone, of these
     # parameters that no step has moved so far, with some of their first values
     _watched: dict[str, tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=dict)
 
@@ -62,12 +66,19 @@ class Facts:
             if name is None or p.grad is None:
                 continue
             self.reached.add(name)
+            if p.dtype in HALF and p.dim() > 1 and id(p) in held:
+                self._before[name] = (p, _some(p), _some(p.grad) != 0)
             if id(p) not in held and p.requires_grad:
                 self.missing.add(name)
 
     def stepped(self) -> None:
         """A step has been made; gradients that came at steps which were not looked at count too."""
         self.reached |= {name for name, (p, _) in self._watched.items() if p.grad is not None}
+        for name, (p, before, wanted) in self._before.items():
+            counts = self._moves.setdefault(name, [0, 0])
+            counts[0] += int(((_some(p) == before) & wanted).sum())
+            counts[1] += int(wanted.sum())
+        self._before.clear()
 
     def _changed(self) -> set[str]:
         """Moved by no optimiser, and moved all the same: an average, a step by hand."""
@@ -97,6 +108,7 @@ class Facts:
             training=self.training,
             stale=len(foreign - self.alive),
             scales=_scales(model),
+            rounded={n: left / of for n, (left, of) in self._moves.items() if of},
         )
 
     def _group(self, group: dict[str, Any]) -> Group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -57,11 +58,11 @@ class Observer(Listener):
         self.evaluated: dict[int, Evaluated] = {}  # by model
         self.failures: list[str] = []
         self.examined: list[int] = []
-        self._now = Now()
+        self._now = self._shared = Now()
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
         self._recorder: Recorder | None = None
         self._model: nn.Module | None = None  # last called in training
-        self._parameters: list[nn.Parameter] = []  # its own
+        self._holders: list[Optimizer] = []  # of its parameters
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
@@ -133,7 +134,7 @@ class Observer(Listener):
         holders = [o for o in self.training.optimizers if holds(o, root)]
         if not holders and self._model is not None and self._model is not root:
             return None  # nobody trains it, and another model is
-        self._model, self._parameters = root, list(root.parameters())
+        self._model, self._holders = root, holders
         whole = not is_compiled(model)  # hooks on every call would be compiled too
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
@@ -171,14 +172,23 @@ class Observer(Listener):
     def _backward(self, value: torch.Tensor) -> None:
         now = self._now
         latest = next(reversed(self.records.values()), None)
-        clean = isinstance(now.carried, float) and now.carried == 0
-        if not clean and self._model is not None and self._measures(latest):
-            left = [p.grad for p in self._parameters if p.grad is not None]
-            there = _norm(left) if left else 0.0
-            # zeroed before any backward of the step is zeroed; gradients of an input come first
-            now.carried = _least(now.carried, there) if now.losses else there
+        if self._model is not None and self._measures(latest):
+            for optimizer in self._holders:
+                self._carry(optimizer)
         on_cpu = value.device.type == "cpu"
         now.losses.append(value.item() if on_cpu else value.detach().clone())
+
+    def _carry(self, optimizer: Optimizer) -> None:
+        """What gradients are there before backward; none once they were seen to be zeroed."""
+        now, key = self._now, id(optimizer)
+        known = now.carried.get(key)
+        if known is not None and isinstance(known, float) and known == 0:
+            return
+        held = (p.grad for group in optimizer.param_groups for p in group["params"])
+        left = [grad for grad in held if grad is not None]
+        there = _norm(left) if left else 0.0
+        # zeroed before any backward of the step is zeroed; gradients of an input come first
+        now.carried[key] = there if known is None else _least(known, there)
 
     # -- a step -----------------------------------------------------------------------------
 
@@ -197,7 +207,7 @@ class Observer(Listener):
                 self.journal.begin(self.records[key], optimizer)
             others = [r for r in self.records.values() if r is not self.records[key]]
             for other in others:
-                if other.model is not self.records[key].model and other.count < 3:
+                if other.count < 3:
                     other.several = self.records[key].several = True
         if key not in self.records and id(None) in self._waiting:
             self.records[key] = record = self._waiting.pop(id(None))
@@ -233,7 +243,7 @@ class Observer(Listener):
             if self._measures(record):
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
-            record.step(self._now, norm, began - self._last)
+            record.step(self._made_of(optimizer), norm, began - self._last)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
@@ -242,8 +252,16 @@ class Observer(Listener):
         if self._now.losses:
             self.steps += 1
             self.latest = self._now.loss()
+            self._shared = self._now
+        self._shared.stepped.add(id(optimizer))
         self._now = Now()
         self._timed(began)
+
+    def _made_of(self, optimizer: Optimizer) -> Now:
+        """What this step is made of: a backward may serve several optimisers, each once."""
+        if self._now.losses or id(optimizer) in self._shared.stepped:
+            return self._now
+        return dataclasses.replace(self._shared, kept=[])
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()

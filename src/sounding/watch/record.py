@@ -33,7 +33,9 @@ class Now:
     """What happened since the last step."""
 
     losses: list[torch.Tensor | float] = dataclasses.field(default_factory=list)
-    carried: Any = math.nan
+    # norm of the gradients that an optimiser's parameters had before backward, by the optimiser
+    carried: dict[int, Any] = dataclasses.field(default_factory=dict)
+    stepped: set[int] = dataclasses.field(default_factory=set)  # optimisers that used this
     clipped_from: Any = math.nan
     bound: float = math.nan
     kept: list[Step] = dataclasses.field(default_factory=list)
@@ -89,7 +91,7 @@ class Record:
                 "gradient_norm": norm,
                 "lr": groups[0].get("lr", math.nan) if groups else math.nan,
                 "backwards": len(now.losses),
-                "carried": now.carried,
+                "carried": now.carried.get(id(self.optimizer), math.nan),
                 "clipped_from": now.clipped_from,
                 "bound": now.bound,
                 "seconds": seconds,

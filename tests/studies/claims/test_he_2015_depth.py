@@ -61,7 +61,7 @@ def test_nets_have_thirty_weighted_layers():
 
 def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
     said = []
-    lab = Lab(lambda *words: said.append(words))
+    lab = Lab(progress=lambda *words: said.append(words))
     settings = {"scheme": he.HE, "width": 8, "steps": 3}
     arm = he.tuned(lab, he.dense_case, settings, (1e-4, 1e-2, 10.0))
     losses = [he.final_loss(trial) for trial in arm.search]
@@ -75,7 +75,7 @@ def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
 def small():
     """The quick scale, smaller: 15 steps teach nothing, and the verdict must say so."""
     said = []
-    lab = Lab(lambda *words: said.append(words))
+    lab = Lab(progress=lambda *words: said.append(words))
     return *he.quick(lab, width=64, training_width=12, steps=15, lrs=(1e-3, 1e-2)), said
 
 

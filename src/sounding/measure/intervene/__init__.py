@@ -22,6 +22,7 @@ from sounding.measure.intervene.changes import (
     standardised,
     unbatched,
     undropped,
+    widened,
 )
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
@@ -65,6 +66,7 @@ ARMS: dict[str, Arm] = {
     "undropped": Arm(change=undropped),
     "rectified": Arm(change=rectified),
     "unbatched": Arm(change=unbatched),
+    "widened": Arm(change=widened),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),
     "fresh_gradients": Arm(zero=True),

@@ -15,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from sounding.capture.nested import with_tensors
 from sounding.measure.intervene.scene import Scene
 
+HALF_KINDS = (torch.bfloat16, torch.float16)
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -159,6 +160,35 @@ def unbatched(scene: Scene) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def widened(scene: Scene) -> Iterator[None]:
+    """Weights, buffers and inputs in half precision are in float32.
+
+    Raises:
+        ValueError: If no weight is in half precision.
+    """
+    tensors = [*scene.model.parameters(), *scene.model.buffers()]
+    small = [(t, t.dtype) for t in tensors if t.dtype in HALF_KINDS]
+    if not any(isinstance(t, nn.Parameter) for t, _ in small):
+        raise ValueError("no weight is in half precision")
+
+    def widen(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.float() if tensor.dtype in HALF_KINDS else tensor
+
+    handle = scene.model.register_forward_pre_hook(
+        lambda _, args, kwargs: (with_tensors(args, widen), with_tensors(kwargs, widen)),
+        with_kwargs=True,
+    )
+    try:
+        for tensor, _ in small:
+            tensor.grad, tensor.data = None, tensor.data.float()
+        yield
+    finally:
+        handle.remove()
+        for tensor, kind in small:
+            tensor.grad, tensor.data = None, tensor.data.to(kind)
 
 
 def exchanged(given: Any, rows: torch.Tensor) -> Any:

@@ -68,6 +68,13 @@ class Snapshot:
             module.training = training
 
     @torch.no_grad()
+    def kinds(self) -> None:
+        """Turn every tensor into the precision that it was in."""
+        for tensor, saved in self._tensors:
+            if tensor.dtype != saved.dtype:
+                tensor.grad, tensor.data = None, tensor.data.to(saved.dtype)
+
+    @torch.no_grad()
     def restore(self) -> None:
         """Put everything back, in place."""
         for tensor, saved in self._tensors:
@@ -131,13 +138,14 @@ class Scene:
     def kept(self) -> Iterator[None]:
         """Inside, weights and optimiser may be changed; they are put back at the end.
 
-        The model is in the mode in which it was trained.
+        The model is in the mode and the precision in which it was trained.
         """
         end = Snapshot(self.model, self.optimizer)
         with given_back(self.model):
             try:
                 if self.begin is not None:
                     self.begin.modes()
+                    self.begin.kinds()
                 yield
             finally:
                 end.restore()
