@@ -45,9 +45,7 @@ def by_hand(width, seed, x, y):
 def test_sizes_and_changes_are_those_of_a_step_by_hand():
     x, y = batch()
     with torch.random.fork_rng():
-        expected = {
-            (n, s): by_hand(n, s, x, y) for n in (4, 8, 16) for s in (0, 1)
-        }
+        expected = {(n, s): by_hand(n, s, x, y) for n in (4, 8, 16) for s in (0, 1)}
     check = coordinate_check(
         linear, nn.functional.mse_loss, (x, y), (16, 4, 8), optimizer=sgd, steps=1, seeds=2
     )

@@ -234,9 +234,8 @@ def _exponent(widths: Sequence[int], values: np.ndarray) -> Estimate:
 
 def _outcome(estimate: Estimate) -> str:
     low, high = estimate.interval
-    if -BAND <= low and high <= BAND:
+    if low >= -BAND and high <= BAND:
         return "steady"
     if low > BAND:
         return "grows"
     return "shrinks" if high < -BAND else "undecided"
-

@@ -318,7 +318,10 @@ def _faster(arms: dict[str, Arm], lrs: Sequence[float]) -> Verdict:
     edge = [name for name, (lr, _) in arms.items() if lr in (min(lrs), max(lrs))]
     return _noted(
         verdict,
-        *[f"{name}: {np.median(found):g} steps at rate {arms[name][0]:g}" for name, found in steps.items()],
+        *[
+            f"{name}: {np.median(found):g} steps at rate {arms[name][0]:g}"
+            for name, found in steps.items()
+        ],
         *[f"the rate of {name} is at the edge of the grid" for name in edge],
     )
 
@@ -332,7 +335,9 @@ def _curves(arms: dict[str, Arm]) -> Chart:
     for name, (lr, runs) in arms.items():
         window = 22
         shortest = min(len(run["accuracy"]) for run in runs)
-        values = np.stack([running_mean(run["accuracy"][:shortest], min(window, shortest)) for run in runs])
+        values = np.stack(
+            [running_mean(run["accuracy"][:shortest], min(window, shortest)) for run in runs]
+        )
         kept = slice(min(window, shortest) - 1, None, max(1, shortest // 60))
         x = np.arange(1, shortest + 1)[kept]
         error = values.std(0, ddof=1)[kept] / math.sqrt(len(values))

@@ -43,9 +43,7 @@ QUICK = (
 # --- the two scales -------------------------------------------------------------------------------
 
 
-def quick(
-    lab: Lab, *, width: int = 512, depth: int = 30, seeds: Sequence[int] = SEEDS
-) -> Measured:
+def quick(lab: Lab, *, width: int = 512, depth: int = 30, seeds: Sequence[int] = SEEDS) -> Measured:
     """Both activations; the sizes are arguments for other runs."""
     lab.plan((len(RELU_FACTORS) + len(TANH_FACTORS)) * len(seeds))
     size = {"width": [width], "depth": [depth]}
@@ -132,7 +130,9 @@ def chain(
 Runs = dict[str, np.ndarray]  # 'signal', 'gradient': (S, L) decades; 'centre': (S,)
 
 
-def _by_factor(runs: Sequence[dict[str, np.ndarray]], factors: Sequence[float]) -> dict[float, Runs]:
+def _by_factor(
+    runs: Sequence[dict[str, np.ndarray]], factors: Sequence[float]
+) -> dict[float, Runs]:
     each = len(runs) // len(factors)
     found = {}
     for at, factor in enumerate(factors):
@@ -161,13 +161,13 @@ def _tolerance(expected: float) -> float:
 def _relu_law(
     factor: float, runs: Runs, seeds: Sequence[int], *, backward: bool = False
 ) -> Verdict:
-    expected = math.log10(factor / 2)
-    measured = -_rates(runs["gradient"]) if backward else _rates(runs["signal"])
+    expected, what = math.log10(factor / 2), "gradient" if backward else "signal"
+    measured = -_rates(runs[what]) if backward else _rates(runs[what])
     return agrees(
         measured,
         np.full(len(measured), expected),
         tolerance=_tolerance(expected),
-        statement=f"ReLU, s = {factor:g}: the {'gradient' if backward else 'signal'} changes as s/2",
+        statement=f"ReLU, s = {factor:g}: the {what} changes as s/2",
         unit="decades per layer",
         seeds=seeds,
     )
@@ -244,8 +244,8 @@ def _no_explosion(of_tanh: dict[float, Runs], seeds: Sequence[int]) -> Verdict:
         np.full(len(seeds), math.log10(expected)),
         tolerance=0.02,
         statement=(
-            f"'large weights make the signal explode' is wrong for tanh: at s = {factor:g} it rests "
-            "where theory says"
+            "'large weights make the signal explode' is wrong for tanh: at "
+            f"s = {factor:g} it rests where theory says"
         ),
         unit="decades",
         seeds=seeds,

@@ -165,7 +165,7 @@ class Linear:
 
 
 def linear_problem(inputs: int, features: int, error: float, seed: int) -> Linear:
-    """d = inputs, k = features, m = d / 2 dimensions of data, 2 d samples.
+    """Here d = inputs, k = features, m = d / 2 dimensions of data, 2 d samples.
 
     The pre-trained features are the true ones plus Gaussian noise of deviation error / sqrt(d)
     an entry, so that a row is off by `error`, made orthonormal again.
@@ -234,9 +234,12 @@ def _linear_parts(of: dict[float, list[dict]], seeds: Sequence[int]) -> list[Ver
     lost = ratio(bad, "outside", "FT", "LP")
     return [
         _mostly(
-            distorted > FACTOR, "good features: outside, fine-tuning has over 10 times the probe's loss"
+            distorted > FACTOR,
+            "good features: outside, fine-tuning has over 10 times the probe's loss",
         ),
-        _mostly(kept <= 1, "good features: outside, probe-then-fine-tune is at most at the probe's loss"),
+        _mostly(
+            kept <= 1, "good features: outside, probe-then-fine-tune is at most at the probe's loss"
+        ),
         every(
             ratio(good, "inside", "FT", "LP"),
             below=1.0,

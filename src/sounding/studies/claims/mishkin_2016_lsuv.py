@@ -63,9 +63,7 @@ def quick(
     """Both arms; the sizes are arguments for other runs."""
     lab.plan((len(ACTIVATIONS) + 1) * len(SEEDS) + 2 * (len(lrs) + len(SEEDS)))
     size = {"width": [width], "depth": [depth]}
-    runs = lab.map(
-        variances, grid(SEEDS, activation=list(ACTIVATIONS), scheme=[LSUV], **size)
-    )
+    runs = lab.map(variances, grid(SEEDS, activation=list(ACTIVATIONS), scheme=[LSUV], **size))
     he = lab.map(variances, grid(SEEDS, activation=["relu"], scheme=[HE], **size))
     of = {
         name: runs[at * len(SEEDS) : (at + 1) * len(SEEDS)] for at, name in enumerate(ACTIVATIONS)
@@ -92,8 +90,9 @@ CLAIM = Claim(
     source="Mishkin and Matas, 'All you need is a good init', ICLR 2016, sections 2 and 3",
     link="https://arxiv.org/abs/1511.06422",
     criterion=QUICK,
-    full_criterion=QUICK.replace("Ten hidden layers of width 128", "30 hidden layers of width 512")
-    .replace("width 64", "width 256"),
+    full_criterion=QUICK.replace(
+        "Ten hidden layers of width 128", "30 hidden layers of width 512"
+    ).replace("width 64", "width 256"),
     quick=quick,
     full=full,
     how=(
@@ -124,7 +123,7 @@ class Maxout(nn.Module):
 
 
 def deep_net(activation: str, width: int, depth: int, scheme: str = LSUV) -> nn.Sequential:
-    """`depth` hidden layers from 64 pixels to ten classes; He's weights where that is the scheme."""
+    """`depth` hidden layers from 64 pixels to ten classes; He's weights for that scheme."""
     pieces = 2 if activation == "maxout" else 1
     layers: list[nn.Module] = []
     for inputs in (64, *[width] * (depth - 1)):
@@ -211,7 +210,7 @@ def _tuned(lab: Lab, settings: dict[str, Any], lrs: Sequence[float]) -> Arm:
 
 
 def steps_to_learn(losses: np.ndarray, window: int) -> float:
-    """Steps until the mean loss of the last `window` steps is below 0.2; infinite if it never is."""
+    """Steps until the mean loss of the last `window` ones is below 0.2; infinite if it never is."""
     window = min(window, len(losses))
     means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     reached = np.flatnonzero(means < LEARNT)

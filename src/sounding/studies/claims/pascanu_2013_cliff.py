@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from sounding.problems import Recurrence
 from sounding.studies.chart import Chart, Line
-from sounding.studies.lab import Lab, grid
+from sounding.studies.lab import Lab
 from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, overall, proportion, within
 
@@ -129,7 +128,9 @@ def valley_width(recurrences: int) -> float:
     """The distance between the two weights at which the loss is half of the plateau's."""
     problem = Recurrence(recurrences)
     half = problem.target / math.sqrt(2)
-    ends = [((problem.target + side) / problem.first) ** (1 / recurrences) for side in (-half, half)]
+    ends = [
+        ((problem.target + side) / problem.first) ** (1 / recurrences) for side in (-half, half)
+    ]
     return ends[1] - ends[0]
 
 
@@ -152,7 +153,9 @@ def _runs(lab: Lab, recurrences: Sequence[int], starts: int, lr: float, steps: i
     jobs = [_setting(t, starts, lr, steps, c) for t in recurrences for c in (0.0, THRESHOLD)]
     found = lab.map(descend, jobs)
     return {
-        count: [dict(run, width=np.array(valley_width(count))) for run in found[2 * at : 2 * at + 2]]
+        count: [
+            dict(run, width=np.array(valley_width(count))) for run in found[2 * at : 2 * at + 2]
+        ]
         for at, count in enumerate(recurrences)
     }
 
@@ -168,7 +171,9 @@ def _parts(runs: Sequence[dict[str, np.ndarray]], starts: int) -> list[Verdict]:
     unclipped, clipped = runs
     thrown, arrived = _thrown(unclipped), clipped["loss"] < CONVERGED
     return [
-        _share(int(thrown.sum()), starts, "without clipping it diverges or jumps out of the valley"),
+        _share(
+            int(thrown.sum()), starts, "without clipping it diverges or jumps out of the valley"
+        ),
         _share(int(arrived.sum()), starts, "with clipping it arrives at the minimum"),
     ]
 
@@ -183,7 +188,7 @@ def _share(successes: int, n: int, statement: str) -> Verdict:
         1.0,
         statement=statement,
         unit="of the starts",
-        note=f"{successes} of {n}; Wilson's interval {rate.interval[0]:.3g} to {rate.interval[1]:.3g}",
+        note=f"{successes} of {n}, counted; Wilson's interval {rate}",
     )
 
 

@@ -48,9 +48,7 @@ QUICK = (
 # --- the two scales -------------------------------------------------------------------------------
 
 
-def quick(
-    lab: Lab, *, width: int = 512, depth: int = 12, seeds: Sequence[int] = SEEDS
-) -> Measured:
+def quick(lab: Lab, *, width: int = 512, depth: int = 12, seeds: Sequence[int] = SEEDS) -> Measured:
     """Both arms; the sizes are arguments for other runs."""
     lab.plan((len(LAYERS) + 2) * len(seeds))
     parts, reported = layer_arm(lab, seeds)

@@ -6,6 +6,7 @@ Letters: L layers, W widths, T steps, S seeds.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,10 +36,10 @@ STATEMENT = (
     "the standard parametrisation, and does not depend on it in the maximal update parametrisation"
 )
 QUICK = (
-    "Digits, three hidden ReLU layers of width 64 to 2048, 3 seeds: the slope of the log rms change "
-    "of the pre-activations of the second and third hidden layer over log width, after each of 1 to "
-    f"5 Adam steps: interval within ±{FLAT} in the maximal update parametrisation, above {STEEP} in "
-    "the standard one"
+    "Digits, three hidden ReLU layers of width 64 to 2048, 3 seeds: the slope of the log rms "
+    "change of the pre-activations of the second and third hidden layer over log width, after each "
+    f"of 1 to 5 Adam steps: interval within ±{FLAT} in the maximal update parametrisation, above "
+    f"{STEEP} in the standard one"
 )
 
 
@@ -97,8 +98,8 @@ CLAIM = Claim(
     ),
     depends=(
         "The change of the first layer, whose inputs do not grow with the width, does not grow "
-        "either: what carries a rate over has to scale the other layers alone. The output of the wide net "
-        "starts smaller in the maximal update parametrisation, which is meant. The exponents of "
+        "either: what carries a rate over has to scale the other layers alone. The output of the "
+        "wide net starts smaller in the maximal update parametrisation, which is meant. The exponents of "
         "theory, 0 and 1, are those of infinite width and few steps; a large change saturates."
     ),
 )
@@ -111,7 +112,7 @@ def dense_net(parametrisation: str, width: int, hidden: int = 3) -> nn.Sequentia
     """64 pixels, `hidden` ReLU layers, ten classes; variance 1 / fan_in, and biases of zero."""
     sizes = [64, *[width] * hidden, 10]
     layers: list[nn.Module] = []
-    for at, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for at, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         layer = nn.Linear(inputs, outputs)
         factor = maximal_update(role(at, hidden), ratio(parametrisation, width)).variance
         nn.init.normal_(layer.weight, std=(factor / inputs) ** 0.5)

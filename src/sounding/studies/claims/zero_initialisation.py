@@ -7,6 +7,7 @@ a constant and from random weights, and measures how far apart the units of a la
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -99,8 +100,8 @@ CLAIM = Claim(
         "'At zero all gradients vanish' is not quite true: the output's bias always gets one, so "
         "the net learns how frequent the classes are, and with a sigmoid, which is 1/2 at zero, "
         "the last weights get one too (the hidden units stay equal all the same). A net without "
-        "hidden layers may start at zero: its loss is convex. Equal units are told apart by anything that treats "
-        "them differently: dropout, noise, or random weights in one layer alone."
+        "hidden layers may start at zero: its loss is convex. Equal units are told apart by "
+        "anything that treats them differently: dropout, noise, or random weights in one layer alone."
     ),
 )
 
@@ -111,7 +112,7 @@ CLAIM = Claim(
 def dense_net(widths: Sequence[int], activation: str) -> nn.Sequential:
     """Fully connected layers of these widths, in double precision."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1]).double()
 

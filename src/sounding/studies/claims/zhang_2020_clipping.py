@@ -285,7 +285,9 @@ def _smoothness_chart(runs: Sequence[dict[str, np.ndarray]]) -> Chart:
         title="LSTM: curvature along the step over the gradient's norm, one training",
         x_label="gradient norm",
         y_label="curvature",
-        lines=(Line(label="every sixth step", x=run["gradient"][order], y=run["curvature"][order]),),
+        lines=(
+            Line(label="every sixth step", x=run["gradient"][order], y=run["curvature"][order]),
+        ),
         log_x=True,
         log_y=True,
     )
