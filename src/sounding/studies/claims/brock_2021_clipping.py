@@ -108,8 +108,8 @@ CLAIM = Claim(
     depends=(
         "The paper speaks of large batches with large rates, and of trained accuracy; here a run "
         "counts if more than half of the last training samples are right. The last layer is left "
-        "alone, as in the paper. With clipping a step changes a unit by at most rate times 0.01 of its norm, "
-        "so that a large rate is safe almost by construction."
+        "alone, as in the paper. With clipping a step changes a unit by at most the rate "
+        "times 0.01 of its norm, so that a large rate is safe almost by construction."
     ),
 )
 

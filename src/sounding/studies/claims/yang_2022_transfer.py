@@ -41,7 +41,8 @@ STATEMENT = (
 QUICK = (
     "Digits, three hidden ReLU layers, Adam, 3 seeds, learning rates a factor 2 apart, the best by "
     f"the log training loss at the end, averaged over the seeds: from width {BASE} to {WIDE} it "
-    "moves by at most one factor 2 in the maximal update parametrisation, and by a factor 4 or more in the standard one"
+    "moves by at most one factor 2 in the maximal update parametrisation, and by a factor "
+    "4 or more in the standard one"
 )
 
 

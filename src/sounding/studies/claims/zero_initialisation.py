@@ -101,7 +101,8 @@ CLAIM = Claim(
         "the net learns how frequent the classes are, and with a sigmoid, which is 1/2 at zero, "
         "the last weights get one too (the hidden units stay equal all the same). A net without "
         "hidden layers may start at zero: its loss is convex. Equal units are told apart by "
-        "anything that treats them differently: dropout, noise, or random weights in one layer alone."
+        "anything that treats them differently: dropout, noise, or random weights in one "
+        "layer alone."
     ),
 )
 
