@@ -107,7 +107,8 @@ CLAIM = Claim(
     ),
     depends=(
         "The paper speaks of large batches with large rates, and of trained accuracy; here a run "
-        "counts if more than half of the last training samples are right. The last layer is left "
+        "counts if more than half of the last training samples are right (a loss "
+        "below the first one would not do: a net of dead units has that). The last layer is left "
         "alone, as in the paper. With clipping a step changes a unit by at most the rate "
         "times 0.01 of its norm, so that a large rate is safe almost by construction."
     ),

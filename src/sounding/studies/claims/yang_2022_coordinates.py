@@ -100,7 +100,8 @@ CLAIM = Claim(
         "The change of the first layer, whose inputs do not grow with the width, does not grow "
         "either: what carries a rate over has to scale the other layers alone. The output of the "
         "wide net starts smaller in the maximal update parametrisation, which is meant. The "
-        "exponents of theory, 0 and 1, are those of infinite width and few steps; a large change saturates."
+        "exponents of theory, 0 and 1, are those of infinite width and few steps; a large change "
+        "saturates."
     ),
 )
 
