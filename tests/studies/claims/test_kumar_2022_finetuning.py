@@ -70,7 +70,7 @@ def test_turned_images_are_turned():
 
 def test_the_full_scales_code_runs_on_a_few_images(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(40, 3, 16, 16, generator=generator)
+    x = torch.randn(40, 3, 8, 8, generator=generator)
     part = samples.Labelled(x, torch.arange(40) % 10)
     monkeypatch.setattr(tuning, "cifar", lambda device: samples.Split(part, part))
     monkeypatch.setattr(tuning, "needs", lambda device, cifar10: "")

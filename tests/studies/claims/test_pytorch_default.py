@@ -33,7 +33,7 @@ def test_he_weights_that_are_called_default_are_refuted(monkeypatch):
         return layer
 
     monkeypatch.setattr(default, "LAYERS", {"linear": he})
-    verdicts, _ = default.quick(Lab(), width=32, depth=4, seeds=(0, 1))
+    verdicts, _ = default.quick(Lab(), width=32, depth=6, seeds=(0, 1))
     assert verdicts[0].outcome == "refuted"
     wrong = next(v for v in verdicts if v.statement.startswith("'the default is He's"))
     assert wrong.outcome == "refuted"

@@ -166,6 +166,7 @@ def symmetric_net(weights: str, activation: str) -> nn.Sequential:
     return net
 
 
+@torch.no_grad()
 def symmetry(net: nn.Module) -> dict[str, float]:
     """The largest weight of all, and how far the hidden units differ, relative to their size."""
     layers = [m for m in net.modules() if isinstance(m, nn.Linear)]

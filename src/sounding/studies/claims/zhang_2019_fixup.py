@@ -25,6 +25,7 @@ FIXUP, HE = "Fixup", "He"
 DEPTHS = (10, 100, 1000)
 STEPS, LR = 5, 1e-2
 RATIO = 2.0
+OVERFLOW = 1024.0  # doublings that a change counts as where it is not finite
 TRAINING_DEPTH, TRAINED, STALLED = 50, 0.9, 0.2  # training accuracy
 LRS = (1e-2, 1e-1)
 SEEDS, CHANGE_SEEDS = (0, 1, 2, 3, 4), (0, 1, 2)
@@ -221,7 +222,9 @@ def loss_changes(scheme: str, depth: int, width: int, seed: int) -> dict[str, np
 
 def _independent(changes: np.ndarray, depths: Sequence[int], step: int) -> Verdict:
     """`changes` is (depths, S, T)."""
-    log_ratio = np.log2(changes[-1, :, step] / changes[0, :, step])
+    with np.errstate(invalid="ignore"):
+        log_ratio = np.log2(changes[-1, :, step] / changes[0, :, step])
+    log_ratio = np.nan_to_num(log_ratio, nan=OVERFLOW, posinf=OVERFLOW)
     steps = f"{step + 1} step{'s' * (step > 0)}"
     return within(
         mean(log_ratio),
