@@ -122,9 +122,9 @@ def clipped(factor: float, seed: int) -> dict[str, np.ndarray]:
     """|gradient| / max(|weights|, 0.001) of the units of two hidden layers: before, after."""
     generator = torch.Generator().manual_seed(seed)
     with seeded(seed):
-        net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 40), nn.Linear(40, 3))
-    net.double()
-    hidden = [net[0].weight, net[2].weight]
+        first, second, last = nn.Linear(20, 30), nn.Linear(30, 40), nn.Linear(40, 3)
+    net = nn.Sequential(first, nn.ReLU(), second, last).double()
+    hidden = [first.weight, second.weight]
     with torch.no_grad():
         hidden[1][:5] = 0.0  # units without weights: the least norm counts
     optimiser = torch.optim.SGD(net.parameters(), lr=1.0)

@@ -400,7 +400,7 @@ def transfer(
     def metric(net: nn.Module) -> dict[str, float]:
         outputs = torch.cat([net(part) for part in chosen[0].split(1024)])
         return {
-            "inside": accuracy(*kept, net)["accuracy"],
+            "inside": accuracy(kept[0], kept[1], net)["accuracy"],
             "outside": accuracy(hard, kept[1], net)["accuracy"],
             "validation loss": float(functional.cross_entropy(outputs, chosen[1])),
         }

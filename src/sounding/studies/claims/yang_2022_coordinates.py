@@ -158,7 +158,7 @@ def changes(
         optimizer=lambda net: scaled_adam(
             list(net.parameters()),
             parametrisation=parametrisation,
-            width=net[0].out_features,
+            width=next(net.parameters()).shape[0],
             lr=LR,
         ),
         steps=steps,

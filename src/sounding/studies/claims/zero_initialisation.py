@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,7 @@ def digits_case(weights: str, activation: str, optimiser: str, steps: int) -> Ca
     return Case(build, functional.cross_entropy, (x, y), recipe, metric=metric, name=weights)
 
 
-Arms = dict[tuple[str, str, str], Sequence[Trial]]
+Arms = Mapping[tuple[str, str, str], Sequence[Trial]]
 
 
 def _motionless(of: Arms, seeds: Sequence[int]) -> Verdict:

@@ -196,10 +196,13 @@ def initialised(net: nn.Sequential, scheme: str) -> nn.Sequential:
     branches = [module for module in net if isinstance(module, Branch)]
     for branch in branches if scheme == FIXUP else ():
         with torch.no_grad():
-            branch.first.weight *= len(branches) ** -0.5
-            branch.second.weight.zero_()
-    if scheme == FIXUP:
-        nn.init.zeros_(net[-1].weight)
+            for weight in branch.first.parameters():
+                weight *= len(branches) ** -0.5
+            for weight in branch.second.parameters():
+                weight.zero_()
+    head = net[-1]
+    if scheme == FIXUP and isinstance(head, nn.Linear):
+        nn.init.zeros_(head.weight)
     return net
 
 
