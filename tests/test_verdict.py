@@ -16,6 +16,7 @@ from sounding.verdict import (
     Estimate,
     Verdict,
     agrees,
+    correlation,
     every,
     judge,
     linearity,
@@ -288,6 +289,19 @@ def test_slope_is_scipys_with_its_interval():
     measured = slope(x, y)
     assert measured.value == pytest.approx(fit.slope, rel=1e-10)
     np.testing.assert_allclose(measured.interval, (fit.slope - half, fit.slope + half), rtol=1e-9)
+
+
+def test_correlation_is_scipys_with_its_interval():
+    generator = np.random.default_rng(6)
+    x = generator.normal(size=15)
+    y = x + generator.normal(size=15)
+    expected = stats.pearsonr(x, y)
+    measured = correlation(x, y)
+    assert measured.value == pytest.approx(expected.statistic, rel=1e-10)
+    np.testing.assert_allclose(measured.interval, tuple(expected.confidence_interval(0.95)))
+    assert correlation(x, -2 * x).interval == (-1.0, -1.0)
+    with pytest.raises(ValueError, match="four points"):
+        correlation([0, 1, 2], [0, 1, 2])
 
 
 def test_linearity_is_the_square_of_scipys_correlation():

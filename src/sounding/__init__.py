@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sounding.landscape.surface import Surface, surface
     from sounding.load import load
     from sounding.log import log
+    from sounding.measure.widths import CoordinateCheck, coordinate_check
     from sounding.objective import Objective
     from sounding.prove import Proof, Repair, prove, repair
     from sounding.rate_range import RateRange, rate_range
@@ -85,6 +86,7 @@ _HOMES = {
     "sounding.landscape.stationary_point": ("StationaryPoint",),
     "sounding.load": ("load",),
     "sounding.log": ("log",),
+    "sounding.measure.widths": ("CoordinateCheck", "coordinate_check"),
     "sounding.objective": ("Objective",),
     "sounding.prove": ("Proof", "Repair", "prove", "repair"),
     "sounding.rate_range": ("RateRange", "rate_range"),
@@ -108,6 +110,7 @@ __all__ = [
     "Case",
     "Checkup",
     "Comparison",
+    "CoordinateCheck",
     "Density",
     "Eigenpairs",
     "Escape",
@@ -140,6 +143,7 @@ __all__ = [
     "by_layer",
     "checkup",
     "compare",
+    "coordinate_check",
     "data",
     "density",
     "effective_dimension",

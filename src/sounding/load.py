@@ -21,6 +21,7 @@ from sounding.landscape.paths import Path
 from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
+from sounding.measure.widths import CoordinateCheck
 from sounding.prove import Proof, Repair
 from sounding.rate_range import RateRange
 from sounding.result import SCHEMA, Profile, Result, Series
@@ -37,6 +38,7 @@ KINDS: tuple[type[Result], ...] = (
     Checkup,
     Comparison,
     Confusion,
+    CoordinateCheck,
     Density,
     Eigenpairs,
     Escape,

@@ -436,6 +436,28 @@ def linearity(x: Numbers, y: Numbers) -> float:
     return float((dx @ dy) ** 2 / ((dx @ dx) * (dy @ dy)))
 
 
+def correlation(x: Numbers, y: Numbers, *, level: float = 0.95) -> Estimate:
+    """Pearson's correlation of `x` and `y`, with Fisher's interval.
+
+    artanh r is close to normal with deviation 1 / sqrt(n - 3) (Fisher 1921), for pairs that are
+    independent of one another and normal; r = ±1 has an interval without width.
+
+    >>> correlation([0, 1, 2, 3], [1, 3, 5, 7]).value
+    1.0
+    """
+    x, y = _paired(x, y)
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("a correlation with an interval needs four points that differ in x and y")
+    dx, dy = x - x.mean(), y - y.mean()
+    value = float(np.clip(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)), -1, 1))
+    if abs(value) > 1 - 1e-12:
+        return Estimate(value=round(value, 12), interval=(value, value), level=level)
+    half = _normal_quantile(0.5 + level / 2) / math.sqrt(n - 3)
+    ends = tuple(math.tanh(math.atanh(value) + sign * half) for sign in (-1, 1))
+    return Estimate(value=value, interval=ends, level=level)
+
+
 def mean(values: Numbers, *, level: float = 0.95) -> Estimate:
     """The mean with its t-interval; an interval of NaN where there are fewer than two values.
 

@@ -41,6 +41,7 @@ from sounding.theory.mean_field import (
     length_map_slope,
     predict,
 )
+from sounding.theory.parametrisation import Scaling, maximal_update
 
 __all__ = [
     "ACTIVATIONS",
@@ -49,6 +50,7 @@ __all__ = [
     "DepthScales",
     "Fans",
     "Prediction",
+    "Scaling",
     "activation",
     "backward_gain",
     "bias_variance",
@@ -69,6 +71,7 @@ __all__ = [
     "length_map",
     "length_map_slope",
     "log_gain_per_layer",
+    "maximal_update",
     "maxout_moments",
     "mean",
     "pair_spread",

@@ -21,6 +21,7 @@ from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.surface import Surface
 from sounding.measure.readings import Attribution, Readings
+from sounding.measure.widths import CoordinateCheck
 from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
 from sounding.run import Run
@@ -39,6 +40,7 @@ from sounding.view.figures_curvature import (
 from sounding.view.figures_landscape import draw_path, draw_surface
 from sounding.view.figures_study import draw_chart
 from sounding.view.figures_watched import draw_training
+from sounding.view.figures_widths import draw_widths
 from sounding.view.numbers import number, percent
 from sounding.view.spectrum import spectrum_chart
 from sounding.view.svg_bars import FITTING, as_bars
@@ -100,6 +102,11 @@ def _(result: Readings, ax: Any = None) -> Any:
         ax.plot([], [], "k--", lw=1, label=f"predicted ({chart.source})")
     ax.legend(frameon=False)
     return ax
+
+
+@plot.register
+def _(result: CoordinateCheck, ax: Any = None) -> Any:
+    return draw_widths(result, _axis(ax))
 
 
 @plot.register
