@@ -298,6 +298,46 @@ def every(
     )
 
 
+def within(
+    estimate: Estimate,
+    low: float,
+    high: float,
+    *,
+    statement: str,
+    unit: str,
+    seeds: Sequence[int] = (),
+    note: str = "",
+) -> Verdict:
+    """Whether an estimated number lies in a range that was written before the run.
+
+    Supported where its interval lies wholly inside [low, high], refuted where wholly outside,
+    inconclusive otherwise, or if the interval is not known. In the Verdict `before` is the range,
+    `after` the number.
+    """
+    bottom, top = estimate.interval
+    outcome = INCONCLUSIVE
+    if low <= bottom and top <= high:
+        outcome = SUPPORTED
+    elif bottom > high or top < low:
+        outcome = REFUTED
+    return Verdict(
+        statement=statement,
+        outcome=outcome,
+        effect=estimate.value,
+        interval=estimate.interval,
+        unit=unit,
+        level=estimate.level,
+        criterion=(
+            f"supported if the {estimate.level:g} interval lies within [{low:g}, {high:g}] {unit}, "
+            "refuted if outside, else inconclusive"
+        ),
+        seeds=tuple(seeds),
+        before=np.array([low, high], float),
+        after=np.array([estimate.value]),
+        note=note,
+    )
+
+
 def overall(
     headline: Verdict, parts: Sequence[Verdict], *, statement: str, criterion: str
 ) -> Verdict:
