@@ -50,7 +50,9 @@ def normalisation(norm: str, width: int) -> list[nn.Module]:
     }[norm]()
 
 
-def deep_net(norm: str, *, scheme: str = HE, depth: int = DEPTH, width: int = WIDTH) -> nn.Sequential:
+def deep_net(
+    norm: str, *, scheme: str = HE, depth: int = DEPTH, width: int = WIDTH
+) -> nn.Sequential:
     """`depth` layers of ReLU units from 64 pixels to 10 classes, the last one linear."""
     layers: list[nn.Module] = []
     for inputs in (64, *[width] * (depth - 2)):
@@ -94,7 +96,9 @@ VGG11 = (1, 2, 4, 4, 8, 8, 8, 8)  # channels in multiples of the first layer's 6
 POOLED = (0, 1, 3, 5, 7)  # the layers that are followed by pooling
 
 
-def image_net(norm: str, *, channels: int = 64, device: torch.device | str = "cpu") -> nn.Sequential:
+def image_net(
+    norm: str, *, channels: int = 64, device: torch.device | str = "cpu"
+) -> nn.Sequential:
     """VGG-11 of Simonyan and Zisserman 2015 for images of 32x32, with one connected layer."""
     layers: list[nn.Module] = []
     inputs = 3

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def normalised(z: Array, eps: float) -> tuple[Array, Array]:
-    """u of shape (B, D), and the scale s (D,) that `z` (B, D) was divided by."""
+    """U of shape (B, D), and the scale s (D,) that `z` (B, D) was divided by."""
     scale = np.sqrt(z.var(0) + eps)
     return (z - z.mean(0)) / scale, scale
 

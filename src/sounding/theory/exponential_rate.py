@@ -66,7 +66,9 @@ def equivalent_rates(rates: ArrayLike, decay: float, momentum: float = 0.0) -> E
         ratio = rate / given[step - 1] if step else 1.0
         share = 1 - rate * decay + momentum * ratio * (1 - now / before)
         if share <= 0:
-            raise ValueError(f"at step {step} rate x decay is {rate * decay:.3g}, which is too much")
+            raise ValueError(
+                f"at step {step} rate x decay is {rate * decay:.3g}, which is too much"
+            )
         before, now = now, now / share
         factors.append(now)
     c = np.array(factors)

@@ -34,7 +34,11 @@ QUICK = (
 
 
 def quick(
-    lab: Lab, *, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = SEEDS, features: int = FEATURES
+    lab: Lab,
+    *,
+    sizes: Sequence[int] = SIZES,
+    seeds: Sequence[int] = SEEDS,
+    features: int = FEATURES,
 ) -> Measured:
     """Every size of batch on every seed."""
     settings = grid(seeds, batch=list(sizes), features=[features])

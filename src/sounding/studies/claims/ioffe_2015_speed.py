@@ -74,7 +74,11 @@ def quick(
         ),
         seeds=seeds,
     )
-    return (overall(parts[0], parts, statement=STATEMENT, criterion=QUICK), *parts, reported), charts
+    return (
+        overall(parts[0], parts, statement=STATEMENT, criterion=QUICK),
+        *parts,
+        reported,
+    ), charts
 
 
 def full(
@@ -154,12 +158,17 @@ def _compared(
         arms[norm] = lab.train(case, runs)
     largest = {
         norm: largest_stable(
-            stable_rates(lab, case, {"norm": norm, "steps": trial_steps, **size}, stable_lrs, seeds),
+            stable_rates(
+                lab, case, {"norm": norm, "steps": trial_steps, **size}, stable_lrs, seeds
+            ),
             stable_lrs,
         )
         for norm in (NONE, NORMAL)
     }
-    parts = [_fewer(arms[NONE], arms[NORMAL], best, lrs, seeds), _larger(largest, stable_lrs, seeds)]
+    parts = [
+        _fewer(arms[NONE], arms[NORMAL], best, lrs, seeds),
+        _larger(largest, stable_lrs, seeds),
+    ]
     return parts, [_chart(arms, best)], best[NONE]
 
 
@@ -209,9 +218,7 @@ def _fewer(
     )
 
 
-def _larger(
-    largest: dict[str, np.ndarray], lrs: Sequence[float], seeds: Sequence[int]
-) -> Verdict:
+def _larger(largest: dict[str, np.ndarray], lrs: Sequence[float], seeds: Sequence[int]) -> Verdict:
     lowest = lrs[0] / 3  # what a net counts as that learns at none of the rates
     octaves = {norm: np.log2(np.maximum(rates, lowest)) for norm, rates in largest.items()}
     at_end = int((largest[NORMAL] == lrs[-1]).sum())

@@ -38,7 +38,9 @@ def quick(
     size = {"samples": [samples], "features": [features]}
     lab.plan(len(seeds) * (2 * len(DATA) + 3))
     runs = lab.map(descended, grid(seeds, data=list(DATA), inputs=[RAW, STANDARD], **size))
-    other = lab.map(descended, grid(seeds, data=[CORRELATED], inputs=[RAW, STANDARD, WHITE], **size))
+    other = lab.map(
+        descended, grid(seeds, data=[CORRELATED], inputs=[RAW, STANDARD, WHITE], **size)
+    )
     steps, condition = (
         np.array([run[key] for run in runs]).reshape(len(DATA), 2, len(seeds))
         for key in ("steps", "condition")
@@ -116,7 +118,7 @@ def descended(data: str, inputs: str, samples: int, features: int, seed: int) ->
 
 
 def least_squares(data: str, samples: int, features: int, seed: int) -> tuple[np.ndarray, ...]:
-    """x (samples, features) and y (samples,): a linear function with a tenth of noise."""
+    """X (samples, features) and y (samples,): a linear function with a tenth of noise."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(samples, features))
     if data == CORRELATED:  # a common part with 98 % of each feature's variance

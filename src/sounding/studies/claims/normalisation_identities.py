@@ -170,7 +170,9 @@ def _of_weights(draw: torch.Generator) -> dict[str, float]:
         cosine = functional.cosine_similarity(of_v, v).abs().max()
         return {
             "weight norm, length": _difference(of_g, along / length),
-            "weight norm, direction": _difference(of_v, g / length * (of_w - along * v / length**2)),
+            "weight norm, direction": _difference(
+                of_v, g / length * (of_w - along * v / length**2)
+            ),
             "weight norm, orthogonal": float(cosine),
         }
 
@@ -180,7 +182,10 @@ def _of_gradients(draw: torch.Generator) -> dict[str, float]:
     x, w, target = _normal(draw, 6, 10), _normal(draw, 8, 10), _normal(draw, 6, 8)
     radial, scaling = [], []
     for norm in (_batch_norm, _layer_norm, _rms_norm):
-        once, thrice = _weight_gradient(norm, w, x, target), _weight_gradient(norm, 3 * w, x, target)
+        once, thrice = (
+            _weight_gradient(norm, w, x, target),
+            _weight_gradient(norm, 3 * w, x, target),
+        )
         radial.append(abs(float((once * w).sum() / (once.norm() * w.norm()))))
         scaling.append(_difference(3 * thrice, once))
     return {"radial": max(radial), "scaling": max(scaling)}

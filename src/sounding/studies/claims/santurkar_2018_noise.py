@@ -178,7 +178,9 @@ def observed(
         "loss": final_loss(trial),
         "test accuracy": trial.metrics.get("test accuracy", math.nan),
         "losses": trial.loss.values,
-        **{name: float(np.median(values)) if values else math.nan for name, values in found.items()},
+        **{
+            name: float(np.median(values)) if values else math.nan for name, values in found.items()
+        },
     }
 
 

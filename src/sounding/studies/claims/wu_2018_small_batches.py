@@ -189,7 +189,9 @@ def spread(norm: str, batch: int, draws: int, seed: int, fixed: int = 4) -> dict
     normalise = _batch_norm if norm == BATCH else _group_norm
     outputs = torch.stack(
         [
-            torch.stack([normalise(torch.cat([one[i : i + 1], others[r]]))[0, :, 4, 4] for r in rows])
+            torch.stack(
+                [normalise(torch.cat([one[i : i + 1], others[r]]))[0, :, 4, 4] for r in rows]
+            )
             for i in range(fixed)
         ]
     )  # (fixed, draws, C): one pixel in the middle
