@@ -56,7 +56,7 @@ def test_the_growth_of_a_constant_rate_settles_at_alpha():
 
 
 def test_too_strong_a_decay_is_named():
-    with pytest.raises(ValueError, match="up to 0.00263"):
+    with pytest.raises(ValueError, match=r"up to 0\.00263"):
         shrinkage(0.1, 0.03, 0.9)
     with pytest.raises(ValueError, match="at step 0"):
         equivalent_rates([0.1], 20.0)

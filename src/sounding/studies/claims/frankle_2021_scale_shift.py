@@ -147,8 +147,8 @@ CLAIM = Claim(
     ),
     depends=(
         "With one hidden layer scales and shifts do not suffice: they choose among random "
-        "features, and depth makes more of these. Published accuracies on CIFAR-10 are those of the "
-        "paper; an independent repetition had 65 instead of 69.5 % at 110 layers."
+        "features, and depth makes more of these. Published accuracies on CIFAR-10 are the "
+        "paper's; an independent repetition had 65 instead of 69.5 % at 110 layers."
     ),
 )
 

@@ -96,10 +96,11 @@ CLAIM = Claim(
     depends=(
         "Three things are often printed wrong. Without the factor (z - mean) inside the sum, the "
         "gradient of the variance is wrong, and with it the whole gradient: by something of its "
-        "own size in small batches, and by some 1 / sqrt(B) of it where the samples' gradients have "
-        "independent signs, since their sum then grows like sqrt(B). What stands under the root is the variance divided by B, not a standard "
-        "deviation; scale and shift are learnt and are no statistics of the data. The gradient of "
-        "the mean, in contrast, may leave out the path through the variance: that term is zero."
+        "own size in small batches, and by some 1 / sqrt(B) of it where the samples' gradients "
+        "have independent signs, since their sum then grows like sqrt(B). What stands under the "
+        "root is the variance divided by B, not a standard deviation; scale and shift are learnt "
+        "and are no statistics of the data. The gradient of the mean, in contrast, may leave out "
+        "the path through the variance: that term is zero."
     ),
 )
 

@@ -162,6 +162,7 @@ def _of_weights(draw: torch.Generator) -> dict[str, float]:
         g.copy_(_normal(draw, 8, 1))
     x, target = _normal(draw, 6, 10), _normal(draw, 6, 8)
     w = normed.weight
+    assert isinstance(w, torch.Tensor)
     loss = (functional.linear(x, w) - target).square().sum()
     of_w, of_g, of_v = torch.autograd.grad(loss, [w, g, v])
     with torch.no_grad():

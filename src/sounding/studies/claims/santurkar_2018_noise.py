@@ -1,4 +1,4 @@
-"""Santurkar et al. 2018: batch normalisation works with noise behind it, so drift is not the point."""
+"""Santurkar et al. 2018: batch normalisation works with noise behind it, and smooths the loss."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from sounding.train import Case, final_loss, train
 from sounding.verdict import Verdict, judge, overall
 
 ARMS = (NONE, NORMAL, NOISY)
-LRS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+LRS = (3e-3, 1e-2, 3e-2, 0.1)
 SEEDS = (0, 1, 2, 3, 4)
 SHARE, DRIFT = 0.25, 2.0
-LOOK = 20  # every so many steps the net is looked at
+LOOK = 30  # every so many steps the net is looked at
 ALONG = (0.5, 1.0, 2.0, 4.0)  # steps along the gradient, in multiples of the training's own
 FIXED = 256  # samples of the batch that is looked at
 
@@ -285,8 +285,8 @@ def _gap(arms: Arms, where: str, seeds: Sequence[int]) -> Verdict:
         SHARE * (plain - normal),
         noisy - normal,
         statement=(
-            f"{where}the noisy net loses less than {SHARE:g} of what batch normalisation gains over "
-            "the plain one"
+            f"{where}the noisy net loses less than {SHARE:g} of what batch normalisation gains "
+            "over the plain one"
         ),
         unit="of training loss",
         seeds=seeds,

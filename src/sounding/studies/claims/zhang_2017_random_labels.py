@@ -41,12 +41,12 @@ STATEMENT = (
 )
 QUICK = (
     "Digits, a net of two hidden layers of 512, SGD with momentum 0.9 at rate 0.1, 5 seeds, at "
-    "most 400 epochs: training accuracy 1 on true labels, shuffled pixels, random pixels, Gaussian inputs "
-    "and random labels; test accuracy within 3 points of chance for random labels, and of the true "
-    "one for shuffled pixels; epochs of true labels and shuffled pixels equal up to a factor 1.5, "
-    "fewer than those of random pixels and Gaussian inputs, and these fewer than those of random "
-    "labels; slowdown of random labels between 2 and 15. 128 targets drawn from N(0, 1) on a net "
-    "of width 256: mean square error below 1e-3"
+    "most 400 epochs: training accuracy 1 on true labels, shuffled pixels, random pixels, Gaussian "
+    "inputs and random labels; test accuracy within 3 points of chance for random labels, and of "
+    "the true one for shuffled pixels; epochs of true labels and shuffled pixels equal up to a "
+    "factor 1.5, fewer than those of random pixels and Gaussian inputs, and these fewer than those "
+    "of random labels; slowdown of random labels between 2 and 15. 128 targets drawn from N(0, 1) "
+    "on a net of width 256: mean square error below 1e-3"
 )
 FULL = (
     "CIFAR-10 without augmentation or weight decay, a residual net and a net of three hidden "
@@ -245,7 +245,7 @@ def fitted(
         right = accuracy(test_x, test_y, model)["accuracy"]
     reached = course[-1] >= enough
     return {
-        "epochs": len(course) if reached else math.inf,
+        "epochs": len(course) if reached else math.nan,
         "train accuracy": course[-1],
         "test accuracy": right,
         "course": np.array(course),
