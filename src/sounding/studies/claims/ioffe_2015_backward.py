@@ -100,7 +100,9 @@ CLAIM = Claim(
         "have independent signs, since their sum then grows like sqrt(B). What stands under the "
         "root is the variance divided by B, not a standard deviation; scale and shift are learnt "
         "and are no statistics of the data. The gradient of the mean, in contrast, may leave out "
-        "the path through the variance: that term is zero."
+        "the path through the variance: that term is zero. The bound on the wrong formula was "
+        "first set to 0.1, and lowered when its error was seen to shrink with the batch; batches "
+        "of two, whose gradient is zero but for eps, were then left out."
     ),
 )
 

@@ -14,6 +14,8 @@ from sounding.verdict import Verdict, every, overall
 
 RAW, STANDARD, WHITE = "raw", "standardised", "whitened"
 DATA = ("scales 1 to 30", "mean 5", "both")
+BETWEEN = ("scales 1 to 2", "scales 1 to 5", "scales 1 to 12")  # for the chart only
+SPREADS = {name: float(name.split()[-1]) for name in (DATA[0], *BETWEEN)} | {"both": 30.0}
 CORRELATED = "correlated"
 SEEDS = (0, 1, 2, 3, 4)
 NEAR = 1e-6  # of the distance to the solution at the start
@@ -36,11 +38,12 @@ def quick(
 ) -> Measured:
     """Every data set, raw and standardised; and correlated features, which that does not help."""
     size = {"samples": [samples], "features": [features]}
-    lab.plan(len(seeds) * (2 * len(DATA) + 3))
+    lab.plan(len(seeds) * (2 * len(DATA) + len(BETWEEN) + 3))
     runs = lab.map(descended, grid(seeds, data=list(DATA), inputs=[RAW, STANDARD], **size))
     other = lab.map(
         descended, grid(seeds, data=[CORRELATED], inputs=[RAW, STANDARD, WHITE], **size)
     )
+    between = lab.map(descended, grid(seeds, data=list(BETWEEN), inputs=[RAW], **size))
     steps, condition = (
         np.array([run[key] for run in runs]).reshape(len(DATA), 2, len(seeds))
         for key in ("steps", "condition")
@@ -58,7 +61,7 @@ def quick(
     ]  # fmt: skip
     verdict = overall(parts[1], parts, statement=STATEMENT, criterion=QUICK)
     reported = _correlated([run["steps"] for run in other], seeds)
-    return (verdict, *parts, *reported), [_chart([*runs, *other])]
+    return (verdict, *parts, *reported), [_chart([*runs, *between, *other])]
 
 
 def full(
@@ -123,8 +126,8 @@ def least_squares(data: str, samples: int, features: int, seed: int) -> tuple[np
     x = draw.normal(size=(samples, features))
     if data == CORRELATED:  # a common part with 98 % of each feature's variance
         x = math.sqrt(0.02) * x + math.sqrt(0.98) * draw.normal(size=(samples, 1))
-    if data != "mean 5" and data != CORRELATED:
-        x = x * np.geomspace(1, 30, features)
+    if data in SPREADS:
+        x = x * np.geomspace(1, SPREADS[data], features)
     if data in ("mean 5", "both"):
         x = x + 5.0
     return x, x @ draw.normal(size=features) + 0.1 * draw.normal(size=samples)

@@ -159,9 +159,9 @@ CLAIM = Claim(
         "trained with both at five batch sizes."
     ),
     depends=(
-        "Small and full scale are two claims: noise of the statistics, and harm by it. A short "
-        "training on digits shows the first and not the second: the published loss, 11 points "
-        "of error from 32 to 2 images on ImageNet, needs a deep net and a hard task. Group "
+        "Small and full scale are two claims: noise of the statistics, and harm by it. The "
+        "first is there at any size; the second, 11 points of error from 32 to 2 images on "
+        "ImageNet as published, need not show in a shallow net on an easy task. Group "
         "normalisation is a little worse than batch normalisation in large batches. Batches are "
         "one device's: with statistics shared over devices the sum of their batches counts."
     ),

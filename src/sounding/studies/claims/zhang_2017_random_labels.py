@@ -145,7 +145,9 @@ CLAIM = Claim(
         "How many times slower random labels are depends on the data and the net; the paper has "
         "about 3.5 for Inception on CIFAR-10. One permutation of all pixels cannot matter to a "
         "fully connected net: its first weights are drawn alike for all pixels, so the two are "
-        "equal in distribution; for convolutions they are not. The paper draws random classes; "
+        "equal in distribution; for convolutions they are not. The order of the inputs depends on "
+        "the rate: in a trial at 0.01, on one seed, random pixels and Gaussian inputs took hardly "
+        "more epochs than true images (12, 11 and 11), random labels 52. The paper draws random classes; "
         "targets from a normal distribution are another experiment, made here as well, on a net "
         "that is at least twice as wide as it has samples."
     ),
