@@ -147,9 +147,9 @@ CLAIM = Claim(
         "fully connected net: its first weights are drawn alike for all pixels, so the two are "
         "equal in distribution; for convolutions they are not. The order of the inputs depends on "
         "the rate: in a trial at 0.01, on one seed, random pixels and Gaussian inputs took hardly "
-        "more epochs than true images (12, 11 and 11), random labels 52. The paper draws random classes; "
-        "targets from a normal distribution are another experiment, made here as well, on a net "
-        "that is at least twice as wide as it has samples."
+        "more epochs than true images (12, 11 and 11), random labels 52. The paper draws random "
+        "classes; targets from a normal distribution are another experiment, made here as well, "
+        "on a net that is at least twice as wide as it has samples."
     ),
 )
 
