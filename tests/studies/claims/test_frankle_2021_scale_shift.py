@@ -67,5 +67,7 @@ def test_the_full_scales_code_runs_on_a_few_images(sixteen_images):
 
 
 @pytest.mark.slow
-def test_the_claim_is_supported_at_the_quick_scale():
-    assert {v.outcome for v in study("frankle-2021-scale-shift").verdicts} == {"supported"}
+def test_at_the_quick_scale_six_layers_of_as_many_weights_come_close():
+    """Each arm at its own best rate, the margin at six layers is not clearly ten points."""
+    outcomes = [v.outcome for v in study("frankle-2021-scale-shift").verdicts]
+    assert outcomes == ["inconclusive", *["supported"] * 3, "inconclusive"]
