@@ -132,7 +132,7 @@ def decompositions(d: int, runs: int, saddle: bool, seed: int) -> dict[str, Any]
     ends = descend_together(
         problem, starts.flatten(1), lr=0.02, steps=5000, every=20,
         until=lambda u: problem.losses(u).detach() < SOLVED / 10,
-        noise=Noise(radius=0.01, threshold=1e-3), seed=seed,
+        noise=Noise(radius=0.01, threshold=1e-3, interval=300), seed=seed,
     )  # fmt: skip
     losses = problem.losses(ends.points).detach().numpy()
     return {"d": d, "saddle": saddle, "losses": losses, "steps": ends.steps}

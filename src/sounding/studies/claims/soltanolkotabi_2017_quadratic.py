@@ -36,7 +36,7 @@ def criterion(runs: int) -> str:
         f"random starts ends within {GAP:g} of the least-squares residual on the d(d+1)/2 "
         f"monomials in {runs} of {runs} runs each; gradient and Hessian form as the formulas say "
         f"to {EXACT:g}; the curvature at the origin as stated and negative. Reported: narrower "
-        "nets, and plain descent with a fixed number of steps, do not get there"
+        "nets, and plain descent with a fixed number of steps, need not get there"
     )
 
 
@@ -80,9 +80,9 @@ CLAIM = Claim(
     ),
     depends=(
         "On the width: a net of two units cannot write the best form, so its larger loss is no "
-        "proof of bad minima. On the optimiser only in time: with more units than the form "
-        "needs, plain descent converges as a power of time, and a fixed budget with a strict "
-        "threshold would wrongly call the landscape bad. Nothing is said of other activations."
+        "proof of bad minima. On the optimiser only in time: plain descent can converge slowly "
+        "here, and some of its runs are still above a strict threshold after thousands of steps, "
+        "which would wrongly call the landscape bad. Nothing is said of other activations."
     ),
 )
 
