@@ -3,6 +3,7 @@
 from sounding.train.case import Case, first_batch
 from sounding.train.inputs import check_batch, check_model, check_numbers, explained
 from sounding.train.loop import train
+from sounding.train.many import train_many
 from sounding.train.progress import Progress, silent
 from sounding.train.recipe import Recipe, make_optimiser
 from sounding.train.seeding import random_state_given_back, seeded
@@ -25,4 +26,5 @@ __all__ = [
     "seeded",
     "silent",
     "train",
+    "train_many",
 ]

@@ -48,7 +48,9 @@ def train_many(
     numbers of steps are the same, become one program: their parameters are stacked, and every
     operation is one call for all of them. Recipes may differ otherwise. Losses agree with those one
     by one up to the order of sums; a run that diverges ends where it would alone and holds nobody
-    up.
+    up. The network and the loss are called once for all runs: one that keeps what it sees keeps
+    stacked tensors. The rounding of a run may depend on what runs with it; where every digit
+    must repeat, ask for 'one by one'.
 
     One by one, and `progress` is told why, are: a run that shares its network with no other;
     networks that draw random numbers as they train (dropout), have several types of numbers,
@@ -151,7 +153,7 @@ def _together(
     measure = method == "auto"
     for number in range(programs):
         part = built[number::programs]  # of equal sizes, as far as can be
-        say(f"{len(part)} runs as one program")
+        say(f"trying {len(part)} runs as one program")
         try:
             train_together(part, lambda run, trial: ended(run.number, trial), measure=measure)
         except NotApplicable as reason:
