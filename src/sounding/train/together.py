@@ -27,7 +27,7 @@ from sounding.train.seeding import seeded
 from sounding.train.stack import Stack
 from sounding.train.stacked_batches import StackedBatches
 from sounding.train.stacked_chain import Chain, is_chain
-from sounding.train.stacked_steps import StackedOptimisers
+from sounding.train.stacked_steps import StackedOptimisers, in_blocks
 from sounding.train.stacked_whole import Whole
 from sounding.train.trial import FINAL_SHARE, Trial
 
@@ -95,7 +95,8 @@ def train_together(
             first step, or would be slower, at the first few; says why.
     """
     try:
-        _train(sorted(runs, key=lambda run: repr(run.case.recipe)), ended, measure)
+        order = in_blocks([run.case.recipe for run in runs])
+        _train([runs[number] for number in order], ended, measure)
     except NotApplicable:
         raise
     except Exception as error:
@@ -104,7 +105,7 @@ def train_together(
 
 
 def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: bool) -> None:
-    """Equal recipes must be neighbours."""
+    """The runs come in the order of ``in_blocks``."""
     began = time.perf_counter()
     case = runs[0].case
     steps = case.recipe.steps
