@@ -357,10 +357,13 @@ def test_each_trial_is_told_of_once_and_a_caller_may_stop():
         pass
 
     def stop(number, trial):
+        calls.append(number)
         raise Decided
 
+    calls = []
     with pytest.raises(Decided):
         train_many(jobs, on_trial=stop)
+    assert calls == [0]
 
 
 def test_random_state_and_gradient_mode_are_given_back():

@@ -155,9 +155,11 @@ def _together(
         part = built[number::programs]  # of equal sizes, as far as can be
         say(f"trying {len(part)} runs as one program")
         try:
-            train_together(part, lambda run, trial: ended(run.number, trial), measure=measure)
+            trials = train_together(part, measure=measure)
         except NotApplicable as reason:
             return str(reason)
+        for run, trial in trials:
+            ended(run.number, trial)
         measure = False
     return ""
 

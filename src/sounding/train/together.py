@@ -9,7 +9,7 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,16 +78,13 @@ def reason_against_network(model: nn.Module) -> str:
     return "" if trained[0].is_floating_point() else "its parameters are complex"
 
 
-def train_together(
-    runs: Sequence[Built], ended: Callable[[Run, Trial], None], *, measure: bool
-) -> None:
-    """Train all `runs`; `ended` is told of each.
+def train_together(runs: Sequence[Built], *, measure: bool) -> list[tuple[Run, Trial]]:
+    """Train all `runs`; each with its trial, in the order of their numbers.
 
     Their networks must be alike, and their data, batch sizes, losses and numbers of steps the same.
 
     Args:
         runs: Two or more.
-        ended: Called with every run and its trial, in the end.
         measure: Whether to refuse where that would be slower than one by one.
 
     Raises:
@@ -96,7 +93,7 @@ def train_together(
     """
     try:
         order = in_blocks([run.case.recipe for run in runs])
-        _train([runs[number] for number in order], ended, measure)
+        return _train([runs[number] for number in order], measure)
     except NotApplicable:
         raise
     except Exception as error:
@@ -104,7 +101,7 @@ def train_together(
         raise NotApplicable(f"{type(error).__name__} when stacked: {words[:WORDS]}") from error
 
 
-def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: bool) -> None:
+def _train(runs: Sequence[Built], measure: bool) -> list[tuple[Run, Trial]]:
     """The runs come in the order of ``in_blocks``."""
     began = time.perf_counter()
     case = runs[0].case
@@ -135,7 +132,7 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
                 for part in (stack, optimisers, batches):
                     part.keep(finite)
                 engine = _engine(stack, runs[0])
-    record.report(stack, alone.shares, (time.perf_counter() - began) / len(runs), ended)
+    return record.trials(stack, alone.shares, (time.perf_counter() - began) / len(runs))
 
 
 def _alone(runs: Sequence[Built], batches: StackedBatches, batch: Any) -> Alone:
@@ -231,10 +228,9 @@ class _Record:
         self.going = self.going[finite]
         return torch.from_numpy(finite)
 
-    def report(
-        self, stack: Stack, shares: int, seconds: float, ended: Callable[[Run, Trial], None]
-    ) -> None:
-        """Hand out the trials, each with its share of the time."""
+    def trials(self, stack: Stack, shares: int, seconds: float) -> list[tuple[Run, Trial]]:
+        """Every run with its trial; each has the same share of the time."""
+        trials: list[tuple[Run, Trial]] = []
         rows = {run: row for row, run in enumerate(self.going.tolist())}
         for number, run in sorted(enumerate(self.runs), key=lambda pair: pair[1].number):
             losses = np.concatenate(self.losses[number])
@@ -251,7 +247,8 @@ class _Record:
                     "accuracy": float(np.mean(right)) if number in rows else math.nan,
                     **metrics,
                 }
-            ended(run, finished(run.seed, losses, metrics, seconds))
+            trials.append((run, finished(run.seed, losses, metrics, seconds)))
+        return trials
 
 
 def _metrics(run: Built) -> dict[str, float]:
