@@ -29,7 +29,9 @@ OnTrial = Callable[[int, Trial], None]  # (number of the job, its trial)
 OnOutcome = Callable[[int, Trial | Exception], None]
 
 LOT = 512  # networks that are built before any of them is trained
-CPU_RUNS, CPU_BYTES = 32, 2**23  # in one program, of parameters; measured by benchmarks/many.py
+# Runs and bytes of parameters in one program. Fewer than 8 runs share too little of what calls
+# cost; from 8 to 32, up to 6 MB, a run's time hardly changes; more falls out of the caches.
+CPU_RUNS, CPU_BYTES = 32, 2**23
 GPU_BYTES = 2**30
 FAILURES = (NotApplicable, ValueError, RuntimeError)  # what can be wrong with one run alone
 

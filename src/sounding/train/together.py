@@ -32,6 +32,7 @@ from sounding.train.stacked_whole import Whole
 from sounding.train.trial import FINAL_SHARE, Trial
 
 WORDS = 150  # characters of torch's own message that are passed on
+SMALL = 2**20  # bytes of one network's parameters: linear layers were never slower together below
 MEASURED = 4  # steps, the first of which are slow; the fastest counts
 MEASURABLE = 120  # steps of a run of which the measured ones, if they are lost, are 5 % at most
 
@@ -110,12 +111,13 @@ def _train(runs: Sequence[Built], measure: bool) -> list[tuple[Run, Trial]]:
     optimisers = StackedOptimisers(stack, [run.case.recipe for run in runs], steps)
     batches = StackedBatches(case.batches, case.recipe.batch_size, [run.seed for run in runs])
     engine = _engine(stack, runs[0])
-    if measure and steps < MEASURABLE and not engine.written_out:
+    sure = engine.written_out and stack.rows[0].nbytes <= SMALL
+    if measure and steps < MEASURABLE and not sure:
         raise NotApplicable(f"{steps} steps are too few to find out which is faster")
     batch = batches.next()
     alone = _alone(runs, batches, batch)
     record, note_from = _Record(runs), _first_noted(steps, alone.shares)
-    race = _Race(stack, alone.seconds * len(runs), measure and not engine.written_out)
+    race = _Race(stack, alone.seconds * len(runs), measure and not sure)
     for step in range(steps):
         batch = batches.next() if step else batch
         found = engine.differentiate(batch, of_all=batches.of_all, note=step >= note_from)
