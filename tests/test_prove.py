@@ -346,7 +346,8 @@ def test_a_proof_in_which_runs_go_together_has_the_verdict_of_one_by_one():
     arm, said = case_arm(SICK, 40), []
     alone = prove_arms(lambda *job: arm(*job), KAIMING, seeds=4, steps=40)
     together = prove(KAIMING, SICK, seeds=4, steps=40, progress=lambda *a: said.append(a[0]))
-    assert "6 runs as one program" in said  # both arms, three seeds
+    assert "trying 6 runs as one program" in said
+    assert not any("one by one" in words for words in said)  # both arms, three seeds
     assert together.verdict.outcome == alone.verdict.outcome
     assert together.verdict.effect == pytest.approx(alone.verdict.effect, rel=1e-3)
     for one, other in zip(

@@ -18,6 +18,8 @@ from torch.nn import functional
 from sounding.objective import Objective
 from sounding.train import Case, Recipe, first_steps, together, train
 from sounding.train.many import run_many, train_many
+from sounding.train.stack import Stack
+from sounding.train.stacked_steps import StackedOptimisers
 
 STEPS = 50
 
@@ -77,8 +79,18 @@ RECIPES = {
 
 def test_every_optimiser_schedule_and_clip():
     jobs = [(_case(**recipe), 4) for recipe in RECIPES.values()]
-    said = _agree([*jobs, (jobs[1][0], 5)])
-    assert said[0] == ("15 runs as one program", 0, 15)
+    said = _agree([*jobs, (jobs[1][0], 5)])  # and one with the recipe of another
+    assert said[0] == ("trying 15 runs as one program", 0, 15)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw", "nadam", "radam", "rmsprop", "adagrad"])
+def test_runs_that_differ_in_the_learning_rate_share_an_optimiser(name):
+    given = {"weight_decay": 0.01, **RECIPES[name]}
+    jobs = [(_case(**{**given, "lr": lr, "warmup": warmup}), 1) for lr, warmup in
+            ((1e-4, 0), (0.01, 9), (1e-12, 5), (0.03, 0))]  # fmt: skip
+    blocks = StackedOptimisers(Stack([_net() for _ in jobs]), [j.recipe for j, _ in jobs], 3).blocks
+    assert len(blocks) == 1
+    _agree(jobs)
 
 
 def _layers(*layers):
@@ -319,10 +331,8 @@ def test_different_networks_share_no_program():
     jobs = [(_case(NETS[name]), seed) for name in ("leaky", "sigmoid", "leaky") for seed in (0, 1)]
     jobs += [(_case(NETS["gelu"]), 0)]
     train_many(jobs, progress=lambda *a: said.append(a[0]))
-    assert [w for w in said if "one program" in w] == [
-        "4 runs as one program",
-        "2 runs as one program",
-    ]
+    tried = [words for words in said if "one program" in words]
+    assert tried == ["trying 4 runs as one program", "trying 2 runs as one program"]
     assert "1 of 7 runs one by one: no other run has such a network and such data" in said
 
 
@@ -347,10 +357,13 @@ def test_each_trial_is_told_of_once_and_a_caller_may_stop():
         pass
 
     def stop(number, trial):
+        calls.append(number)
         raise Decided
 
+    calls = []
     with pytest.raises(Decided):
         train_many(jobs, on_trial=stop)
+    assert calls == [0]
 
 
 def test_random_state_and_gradient_mode_are_given_back():
@@ -395,7 +408,7 @@ def test_one_run_that_fails_is_told_of_and_the_others_go_on():
     loss = lambda o, t: functional.binary_cross_entropy(o[:, 0], (t > 0).double())  # noqa: E731
     jobs = [(_case(build, loss, lr=lr, optimiser="adam"), 0) for lr in (0.01, 1e308, 0.02)]
     told = {}
-    run_many(jobs, told.__setitem__)
+    run_many(jobs, told.__setitem__, lambda message: None)
     assert isinstance(told[1], ValueError)
     for number in (0, 2):
         alone = train(*jobs[number])

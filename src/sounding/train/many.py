@@ -29,7 +29,9 @@ OnTrial = Callable[[int, Trial], None]  # (number of the job, its trial)
 OnOutcome = Callable[[int, Trial | Exception], None]
 
 LOT = 512  # networks that are built before any of them is trained
-CPU_RUNS, CPU_BYTES = 32, 2**23  # in one program, of parameters; measured by benchmarks/many.py
+# Runs and bytes of parameters in one program. Fewer than 8 runs share too little of what calls
+# cost; from 8 to 32, up to 6 MB, a run's time hardly changes; more falls out of the caches.
+CPU_RUNS, CPU_BYTES = 32, 2**23
 GPU_BYTES = 2**30
 FAILURES = (NotApplicable, ValueError, RuntimeError)  # what can be wrong with one run alone
 
@@ -48,7 +50,9 @@ def train_many(
     numbers of steps are the same, become one program: their parameters are stacked, and every
     operation is one call for all of them. Recipes may differ otherwise. Losses agree with those one
     by one up to the order of sums; a run that diverges ends where it would alone and holds nobody
-    up.
+    up. The network and the loss are called once for all runs: one that keeps what it sees keeps
+    stacked tensors. The rounding of a run may depend on what runs with it; where every digit
+    must repeat, ask for 'one by one'.
 
     One by one, and `progress` is told why, are: a run that shares its network with no other;
     networks that draw random numbers as they train (dropout), have several types of numbers,
@@ -151,11 +155,13 @@ def _together(
     measure = method == "auto"
     for number in range(programs):
         part = built[number::programs]  # of equal sizes, as far as can be
-        say(f"{len(part)} runs as one program")
+        say(f"trying {len(part)} runs as one program")
         try:
-            train_together(part, lambda run, trial: ended(run.number, trial), measure=measure)
+            trials = train_together(part, measure=measure)
         except NotApplicable as reason:
             return str(reason)
+        for run, trial in trials:
+            ended(run.number, trial)
         measure = False
     return ""
 

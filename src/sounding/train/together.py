@@ -9,7 +9,7 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,12 @@ from sounding.train.seeding import seeded
 from sounding.train.stack import Stack
 from sounding.train.stacked_batches import StackedBatches
 from sounding.train.stacked_chain import Chain, is_chain
-from sounding.train.stacked_steps import StackedOptimisers
+from sounding.train.stacked_steps import StackedOptimisers, in_blocks
 from sounding.train.stacked_whole import Whole
 from sounding.train.trial import FINAL_SHARE, Trial
 
 WORDS = 150  # characters of torch's own message that are passed on
+SMALL = 2**20  # bytes of one network's parameters: linear layers were never slower together below
 MEASURED = 4  # steps, the first of which are slow; the fastest counts
 MEASURABLE = 120  # steps of a run of which the measured ones, if they are lost, are 5 % at most
 
@@ -78,16 +79,13 @@ def reason_against_network(model: nn.Module) -> str:
     return "" if trained[0].is_floating_point() else "its parameters are complex"
 
 
-def train_together(
-    runs: Sequence[Built], ended: Callable[[Run, Trial], None], *, measure: bool
-) -> None:
-    """Train all `runs`; `ended` is told of each.
+def train_together(runs: Sequence[Built], *, measure: bool) -> list[tuple[Run, Trial]]:
+    """Train all `runs`; each with its trial, in the order of their numbers.
 
     Their networks must be alike, and their data, batch sizes, losses and numbers of steps the same.
 
     Args:
         runs: Two or more.
-        ended: Called with every run and its trial, in the end.
         measure: Whether to refuse where that would be slower than one by one.
 
     Raises:
@@ -95,7 +93,8 @@ def train_together(
             first step, or would be slower, at the first few; says why.
     """
     try:
-        _train(sorted(runs, key=lambda run: repr(run.case.recipe)), ended, measure)
+        order = in_blocks([run.case.recipe for run in runs])
+        return _train([runs[number] for number in order], measure)
     except NotApplicable:
         raise
     except Exception as error:
@@ -103,8 +102,8 @@ def train_together(
         raise NotApplicable(f"{type(error).__name__} when stacked: {words[:WORDS]}") from error
 
 
-def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: bool) -> None:
-    """Equal recipes must be neighbours."""
+def _train(runs: Sequence[Built], measure: bool) -> list[tuple[Run, Trial]]:
+    """The runs come in the order of ``in_blocks``."""
     began = time.perf_counter()
     case = runs[0].case
     steps = case.recipe.steps
@@ -112,12 +111,13 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
     optimisers = StackedOptimisers(stack, [run.case.recipe for run in runs], steps)
     batches = StackedBatches(case.batches, case.recipe.batch_size, [run.seed for run in runs])
     engine = _engine(stack, runs[0])
-    if measure and steps < MEASURABLE and not engine.written_out:
+    sure = engine.written_out and stack.rows[0].nbytes <= SMALL
+    if measure and steps < MEASURABLE and not sure:
         raise NotApplicable(f"{steps} steps are too few to find out which is faster")
     batch = batches.next()
     alone = _alone(runs, batches, batch)
     record, note_from = _Record(runs), _first_noted(steps, alone.shares)
-    race = _Race(stack, alone.seconds * len(runs), measure and not engine.written_out)
+    race = _Race(stack, alone.seconds * len(runs), measure and not sure)
     for step in range(steps):
         batch = batches.next() if step else batch
         found = engine.differentiate(batch, of_all=batches.of_all, note=step >= note_from)
@@ -134,7 +134,7 @@ def _train(runs: Sequence[Built], ended: Callable[[Run, Trial], None], measure: 
                 for part in (stack, optimisers, batches):
                     part.keep(finite)
                 engine = _engine(stack, runs[0])
-    record.report(stack, alone.shares, (time.perf_counter() - began) / len(runs), ended)
+    return record.trials(stack, alone.shares, (time.perf_counter() - began) / len(runs))
 
 
 def _alone(runs: Sequence[Built], batches: StackedBatches, batch: Any) -> Alone:
@@ -230,10 +230,9 @@ class _Record:
         self.going = self.going[finite]
         return torch.from_numpy(finite)
 
-    def report(
-        self, stack: Stack, shares: int, seconds: float, ended: Callable[[Run, Trial], None]
-    ) -> None:
-        """Hand out the trials, each with its share of the time."""
+    def trials(self, stack: Stack, shares: int, seconds: float) -> list[tuple[Run, Trial]]:
+        """Every run with its trial; each has the same share of the time."""
+        trials: list[tuple[Run, Trial]] = []
         rows = {run: row for row, run in enumerate(self.going.tolist())}
         for number, run in sorted(enumerate(self.runs), key=lambda pair: pair[1].number):
             losses = np.concatenate(self.losses[number])
@@ -250,7 +249,8 @@ class _Record:
                     "accuracy": float(np.mean(right)) if number in rows else math.nan,
                     **metrics,
                 }
-            ended(run, finished(run.seed, losses, metrics, seconds))
+            trials.append((run, finished(run.seed, losses, metrics, seconds)))
+        return trials
 
 
 def _metrics(run: Built) -> dict[str, float]:
