@@ -16,7 +16,7 @@ import torch
 
 import sounding.cli
 import sounding.run
-import sounding.view.terminal  # noqa: F401 - what every watched child would import again
+import sounding.view.terminal
 
 
 def plain(argv):
@@ -58,7 +58,7 @@ def main():
         if number == 0:
             child(job)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
-    print(json.dumps(codes))
+    sys.stdout.write(json.dumps(codes))
 
 
 main()
