@@ -71,7 +71,8 @@ def test_a_run_of_its_own_has_every_sending(tmp_path):
 
     training = watched(WandB(project="test", dir=tmp_path), tmp_path)
     rows, summary = read(tmp_path)
-    signal = {r["sounding/step"]: r["sounding/signal/2"] for r in rows if "sounding/signal/2" in r}
+    layers = [row for row in rows if "sounding-layers/signal/2" in row]
+    signal = {row["sounding-layers/step"]: row["sounding-layers/signal/2"] for row in layers}
     assert list(signal) == list(training.examined)
     assert list(signal.values()) == pytest.approx(list(training.signal[:, 1]), rel=1e-3)
     assert summary["sounding/findings"] == ["SD401"]
@@ -93,6 +94,6 @@ def test_a_run_of_the_users_keeps_its_own_steps(tmp_path):
     rows, summary = read(tmp_path)
     mine = {row["_step"]: row["mine"] for row in rows if "mine" in row}
     assert mine == {step: step for step in range(40)}
-    examined = [row["sounding/step"] for row in rows if "sounding/signal/2" in row]
-    assert examined == [0, 5, 10, 15, 20, 25, 30, 35]
+    layers = [row["sounding-layers/step"] for row in rows if "sounding-layers/step" in row]
+    assert layers == [0, 5, 10, 15, 20, 25, 30, 35]
     assert summary["sounding/problems"] == 1

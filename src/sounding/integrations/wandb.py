@@ -11,7 +11,7 @@ from sounding.exam import Checkup
 from sounding.view.page import page
 
 PREFIX = "sounding"
-STEP = f"{PREFIX}/step"
+LAYERS = f"{PREFIX}-layers"  # apart, because a row that waits has one value of a step alone
 COLUMNS = ("severity", "code", "name", "message")
 
 
@@ -21,7 +21,7 @@ class WandB:
     A run has one step counter. In yours (`run`) the numbers wait for your own next ``run.log``, so
     that they never move your steps on: of several sendings between two of your calls the last one
     is kept. In its own run (without `run`; `settings` go to ``wandb.init``) every one is. Either
-    way they are drawn over `sounding/step`.
+    way they are drawn over `sounding/step`, those of the layers over `sounding-layers/step`.
 
     Example: ``sounding.watch(model, optimizer, to=WandB(wandb.run))``
     """
@@ -29,16 +29,17 @@ class WandB:
     def __init__(self, run: Any = None, **settings: Any) -> None:
         self._own = run is None
         self._run = wandb.init(**{"reinit": "create_new", **settings}) if run is None else run
-        self._run.define_metric(STEP, hidden=True)
-        self._run.define_metric(f"{PREFIX}/*", step_metric=STEP)
+        for prefix in (PREFIX, LAYERS):
+            self._run.define_metric(f"{prefix}/step", hidden=True)
+            self._run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics."""
-        self._log(step, {f"{PREFIX}/{name}": value for name, value in values.items()})
+        self._log(PREFIX, step, values)
 
     def layers(self, step: int, quantity: str, values: Mapping[str, float]) -> None:
         """Metrics."""
-        self.numbers(step, {f"{quantity}/{name}": value for name, value in values.items()})
+        self._log(LAYERS, step, {f"{quantity}/{name}": v for name, v in values.items()})
 
     def findings(self, step: int, found: Sequence[Mapping[str, Any]]) -> None:
         """The codes, as part of the run's summary."""
@@ -61,5 +62,6 @@ class WandB:
         }
         self._run.log(told, commit=self._own)
 
-    def _log(self, step: int, values: dict[str, Any]) -> None:
-        self._run.log({STEP: step, **values}, commit=self._own)
+    def _log(self, prefix: str, step: int, values: Mapping[str, float]) -> None:
+        told = {f"{prefix}/{name}": value for name, value in {"step": step, **values}.items()}
+        self._run.log(told, commit=self._own)
