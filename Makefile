@@ -11,10 +11,10 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constr
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint zoo bench docs clean help moved
+.PHONY: demo test test-hosts lint zoo bench docs clean help moved
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
 		printf '%-12s %s\n' "$$what" "$$why"; done
 
 demo: .venv/.run  ## diagnose, repair and prove on real digits; writes demo-output/
@@ -23,6 +23,9 @@ demo: .venv/.run  ## diagnose, repair and prove on real digits; writes demo-outp
 test: .venv/.test  ## the test suite, on two workers (ARGS='-k name' is passed on)
 	@sh tools/get_chromium.sh
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+
+test-hosts: .venv/.hosts  ## against the trainers and loggers of others, which it installs (600 MB)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m hosts tests $(ARGS)
 
 lint: .venv/.lint  ## style, types, and the floors of the design
 	$(PY) -m ruff check .
@@ -75,6 +78,11 @@ endif
 .venv/.test: .venv/.run
 	@echo "Installing the test tools ..."
 	@$(PIP) --no-build-isolation -e '.[test]'
+	@touch $@
+
+.venv/.hosts: .venv/.test
+	@echo "Installing the packages of others that Sounding works with ..."
+	@$(PIP) --no-build-isolation -e '.[hosts]'
 	@touch $@
 
 .venv/.peers: .venv/.run tools/get_peers.py

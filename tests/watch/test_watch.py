@@ -273,3 +273,14 @@ def test_rows_are_bounded_and_keep_their_first_and_last():
     np.testing.assert_array_equal(loss[:FIRST], np.arange(FIRST))
     np.testing.assert_array_equal(loss[-1000:], np.arange(total - 1000, total))
     assert np.all(np.diff(loss) > 0)
+
+
+def test_an_optimiser_that_nobody_named_is_met_at_its_first_step(tmp_path):
+    torch.manual_seed(0)
+    model = net()
+    optimizer = adam(model)
+    with watch(model, (), tmp_path / "run", every=10, tests=False) as seen:
+        train(model, optimizer)
+    assert list(seen.examined) == [0, 10, 20]
+    (training,) = sounding.load(tmp_path / "run").trainings
+    assert (training.optimiser, len(training.loss)) == ("Adam", 30)

@@ -267,6 +267,7 @@ class Training:
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._end_pass()
+        self.optimizers.add(optimizer)  # one that was made before anybody listened
         self.listener.before_step(optimizer)
 
     def _without_gradients(self, original: Callable, *args: Any) -> Any:

@@ -10,12 +10,15 @@ import click
 
 from sounding.cli.group import main
 from sounding.cli.outputs import (
+    check_format,
     check_outputs,
     finish,
+    format_options,
     make_console,
     progress_bar,
     report_options,
     write_files,
+    write_format,
 )
 
 SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -40,6 +43,7 @@ class _Percent(click.ParamType):
 
 @main.command(context_settings=SCRIPT)
 @report_options
+@format_options
 @click.option("--check", is_flag=True, help="Exit with 1 if problems are found.")
 @click.option(
     "--overhead",
@@ -60,6 +64,8 @@ def run(
     report: str | None,
     json_: str | None,
     force: bool,
+    form: str,
+    output: str | None,
     check: bool,
     overhead: float | None,
     every: int | None,
@@ -76,8 +82,9 @@ def run(
     """
     check_outputs(report, json_, force)
     check_outputs(record, None, force)
+    check_format(form, output, json_, force)
     from sounding.run import observe, seen
-    from sounding.script.execute import leave_as
+    from sounding.script.execute import leave_as, script_file
 
     console = make_console()
     observer, error = observe(target, budget=overhead, every=every, record=record, overwrite=force)
@@ -89,6 +96,7 @@ def run(
     if record:
         console.print(f"Wrote {record}; look at it with: sounding live {record}")
     write_files(console, result.checkup, report, json_, force)
+    write_format(console, result.checkup, form, output, script_file(target), force)
     code = leave_as(error)
     if code == 0 and check and result.problems:
         code = 1
@@ -97,6 +105,7 @@ def run(
 
 @main.command()
 @report_options
+@format_options
 @click.option("--deep", is_flag=True, help="Train the case and examine its training.")
 @click.option("--steps", type=int, help="Of --deep: optimiser steps (default: the recipe's).")
 @click.option("--ignore", metavar="CODES", default="", help="Rules to leave out: SD203,SD204.")
@@ -105,6 +114,8 @@ def checkup(
     report: str | None,
     json_: str | None,
     force: bool,
+    form: str,
+    output: str | None,
     deep: bool,
     steps: int | None,
     ignore: str,
@@ -115,6 +126,7 @@ def checkup(
     Example: sounding checkup --deep case.py
     """
     check_outputs(report, json_, force)
+    check_format(form, output, json_, force)
     from sounding.checkup import checkup as examine
     from sounding.script.casefile import load_case
     from sounding.train.recipe import check_count
@@ -126,6 +138,7 @@ def checkup(
     case = load_case(case_file)
     with progress_bar() as progress:
         exam = examine(case, deep=deep, steps=steps, ignore=codes, progress=progress)
+    write_format(make_console(), exam, form, output, case_file, force)
     finish(exam, report, json_, force, code=1 if exam.problems else 0)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+FORMATS = ("text", "github", "sarif")
+
 
 def report_options(command: Any) -> Any:
     """The options that every examining command has."""
@@ -23,6 +25,33 @@ def report_options(command: Any) -> Any:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def format_options(command: Any) -> Any:
+    """How findings are told to a code host."""
+    options = (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            default="text",
+            show_default=True,
+            help="Annotations for GitHub Actions, or SARIF 2.1.0, beside the text.",
+        ),
+        click.option("--output", metavar="FILE", help="Where they are written (default: stdout)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def check_format(form: str, output: str | None, json_: str | None, force: bool) -> None:
+    """Before anything is run: is it clear where what goes, and can it be written?"""
+    if form == "text" and output is not None:
+        raise ValueError("--output is for --format github and sarif; use --report or --json")
+    if form == "sarif" and json_ == "-" and output in (None, "-"):
+        raise ValueError("--json - and --format sarif both write to stdout; name a file for one")
+    check_outputs(output, None, force)
 
 
 def check_outputs(report: str | None, json_: str | None, force: bool) -> None:
@@ -63,6 +92,23 @@ def finish(result: Any, report: str | None, json_: str | None, force: bool, *, c
     show(console, result)
     write_files(console, result, report, json_, force)
     sys.exit(code)
+
+
+def write_format(
+    console: Any, exam: Any, form: str, output: str | None, target: str, force: bool
+) -> None:
+    """The findings in the form that was asked for; of no examination there are none."""
+    if form == "text" or exam is None:
+        return
+    from sounding.integrations.github import github
+    from sounding.integrations.sarif import sarif
+    from sounding.result import write_text
+
+    text = github(exam, target) if form == "github" else json.dumps(sarif(exam, target), indent=1)
+    if output in (None, "-"):
+        click.echo(text, nl=form == "sarif")
+    else:
+        console.print(f"Wrote {write_text(str(output), text, overwrite=force)}")
 
 
 def write_files(

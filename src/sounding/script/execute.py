@@ -33,6 +33,11 @@ def check_target(target: Sequence[str]) -> None:
         raise ValueError(f"{target[0]} is a folder without __main__.py; name the script in it")
 
 
+def script_file(target: Sequence[str]) -> str:
+    """The file that is run, as it was named; '' for a module or a folder."""
+    return target[0] if target and target[0].endswith(".py") else ""
+
+
 def execute(target: Sequence[str]) -> None:
     """Run ``script.py args...`` or ``-m module args...`` as ``__main__``; raises what it raises."""
     with _as_main(target):

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from sounding.watch.diagnosis import diagnose
 from sounding.watch.file import Writer
 from sounding.watch.journal import Journal
 from sounding.watch.observer import Observer
+from sounding.watch.sending import Logger, Sender, Several, senders
 from sounding.watch.watched import Watched, watched
 
 
@@ -35,6 +36,7 @@ def watch(
     overhead: float | None = None,
     tests: bool = True,
     overwrite: bool = False,
+    to: Logger | Iterable[Logger] = (),
 ) -> Watch:
     """Watch the training loop inside a ``with`` block, which stays as it is.
 
@@ -52,10 +54,12 @@ def watch(
         tests: Decide suspicions by short tests on the trained model when the block ends. They
             take up to a minute and give everything back.
         overwrite: Whether a file that exists may be lost.
+        to: Loggers that are told too, such as those of :mod:`sounding.integrations`.
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is not set.
         OSError: If it cannot be written.
+        TypeError: If `to` is no logger.
         ValueError: If `every` or `overhead` make no sense.
 
     Example:
@@ -73,7 +77,7 @@ def watch(
     check_cadence(every, overhead)
     models = [model] if isinstance(model, nn.Module) else list(model)
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-    return Watch(models, optimizers, path, every, overhead, tests, overwrite)
+    return Watch(models, optimizers, path, every, overhead, tests, overwrite, senders(to))
 
 
 class Watch:
@@ -88,12 +92,13 @@ class Watch:
         overhead: float | None,
         tests: bool,
         overwrite: bool,
+        to: list[Sender],
     ) -> None:
         self.checkup: Checkup | None = None  # None where no step was examined, and before the end
         self.path = None if path is None else Path(path)
         self._subject = ", ".join(type(model).__name__ for model in models)
         self._models, self._optimizers, self._tests = models, optimizers, tests
-        self._overwrite = overwrite
+        self._overwrite, self._to = overwrite, to
         self._observer = Observer(budget=overhead, every=every)
         self._stack = contextlib.ExitStack()
 
@@ -138,10 +143,9 @@ class Watch:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            if self.path is not None:
-                stack.enter_context(
-                    journalled(self._observer, self.path, self._subject, self._overwrite)
-                )
+            if self.path is not None or self._to:
+                how = self._subject, self._overwrite, self._to
+                stack.enter_context(journalled(self._observer, self.path, *how))
             stack.enter_context(self._observer.watching())
             self._observer.training.adopt(self._models, self._optimizers)
             self._stack = stack.pop_all()
@@ -180,14 +184,19 @@ def check_cadence(every: int | None, overhead: float | None) -> None:
 
 @contextlib.contextmanager
 def journalled(
-    observer: Observer, path: Path, subject: str, overwrite: bool = False
+    observer: Observer,
+    path: Path | None,
+    subject: str,
+    overwrite: bool = False,
+    to: Sequence[Sender] = (),
 ) -> Iterator[None]:
-    """`observer` writes into a new file inside; the checkup after it ends the file.
+    """`observer` writes into a new file inside, and tells `to`; the checkup after it is the end.
 
     Raises:
         FileExistsError, OSError: If the file cannot be made.
     """
-    writer = Writer(own_file(path), overwrite=overwrite)
+    files = [] if path is None else [Writer(own_file(path), overwrite=overwrite)]
+    writer = Several([*files, *to])
     observer.journal = Journal(writer, subject=subject, budget=observer.fixed, every=observer.every)
     observer.judge = functools.partial(diagnose, observer, subject, tests=False)
     with contextlib.ExitStack() as stack:

@@ -15,18 +15,19 @@ from torch.optim import Optimizer
 from sounding.capture.recorder import Recorder
 from sounding.exam import Checkup
 from sounding.measure.examination import read_optimiser
-from sounding.watch.file import VERSION, Writer
+from sounding.watch.file import VERSION
 from sounding.watch.glance import Glance, glance
 from sounding.watch.motion import Motion
 from sounding.watch.record import Record
 from sounding.watch.rows import Block
+from sounding.watch.sending import Entries
 from sounding.watch.thin import COLUMNS, shortest
 
 
 class Journal:
     """One entry for the run, one for each training in it, then what happens to them."""
 
-    def __init__(self, writer: Writer, *, subject: str, budget: float | None, every: int | None):
+    def __init__(self, writer: Entries, *, subject: str, budget: float | None, every: int | None):
         self.writer = writer
         self._numbers: dict[int, int] = {}  # of the trainings, by their records
         self._layers: dict[tuple[int, tuple[Any, ...]], int] = {}
