@@ -12,7 +12,8 @@ from sounding.rules.finding import Finding
 def nonfinite(readings: Readings) -> Finding | str | None:
     """SD101: the first call, forwards or else backwards, whose output is not finite.
 
-    Exact: the norms of all outputs and gradients are taken over every entry.
+    Exact: the norms of all outputs and gradients are taken over every entry. Later than at an
+    examined step, the step at which it happened is made again from those that were kept.
     """
     forwards = readings.signal.nonfinite
     backwards: tuple[int, ...] = ()
@@ -27,7 +28,7 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         code="SD101",
         name="non-finite",
         severity="problem",
-        message=message,
+        message=f"at step {readings.step}, {message}" if readings.step else message,
         layers=(call.name,),
         source=call.source,
         measured={"calls_with_nan_or_inf": float(len(forwards) or len(backwards))},

@@ -20,6 +20,7 @@ from sounding.rules.ranking import rank
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
 from sounding.watch.record import Evaluated, Record
+from sounding.watch.replay import provenance
 
 ROUNDS = 8  # a test may raise a suspicion that asks for another
 SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
@@ -60,7 +61,8 @@ def _examined(
     progress: Progress,
 ) -> Checkup:
     start = time.perf_counter()
-    taken = _completed(record, seen.result(record.steps))
+    last = _broken(record) if tests else ()
+    taken = _completed(record, seen.result(record.steps), last)
     made: dict[str, Test] = {}
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
@@ -88,8 +90,21 @@ def _made(interventions: Interventions, name: str) -> Test:
         return Test(name=name, values={}, failed="interrupted")
 
 
-def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
-    """The record's readings with what is known at the end."""
+def _broken(record: Record) -> tuple[Readings, ...]:
+    """The step in which a number first was none, made again and read, where that can be done."""
+    if record.ring is None or not record.ring.stopped:
+        return ()
+    try:
+        found = provenance(record.ring, record.scene())
+    except (ValueError, RuntimeError, TypeError, KeyboardInterrupt):
+        return ()  # a step that needs more than its model, such as a closure
+    return () if found is None else (found,)
+
+
+def _completed(
+    record: Record, evaluations: Evaluations, last: tuple[Readings, ...]
+) -> list[Readings]:
+    """The record's readings, and the `last`, with what is known at the end."""
     course = record.course()
     loop = record.facts.loop(record.model, record.optimizer, evaluations)
     loop = dataclasses.replace(loop, several=record.several)
@@ -97,7 +112,7 @@ def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
     history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
     return [
         dataclasses.replace(reading, course=course, loop=loop, history=history)
-        for reading in record.readings
+        for reading in (*record.readings, *last)
     ]
 
 

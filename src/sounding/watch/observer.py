@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sounding.capture.compiled import is_compiled
+from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
 from sounding.capture.recorder import FAILURES, Recorder
 from sounding.capture.tape import Tape
@@ -22,8 +23,10 @@ from sounding.exam import Checkup
 from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
+from sounding.watch.ring import Ring
 
 NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
+RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
@@ -99,6 +102,12 @@ class Observer(Listener):
     def output(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
         """Keep the call, with a tape for the loss that follows, while there is room."""
         return self._try(self._kept, model, given, output)
+
+    def model_call(self, model: nn.Module, call: ModelCall) -> None:
+        """One more call of the coming step."""
+        for record in self.records.values():
+            if record.model is model and record.ring is not None:
+                record.ring.call(call)
 
     def evaluation(self, model: nn.Module, args: Any) -> None:
         """A call without gradients."""
@@ -184,9 +193,12 @@ class Observer(Listener):
 
     def _measures(self, record: Record | None) -> bool:
         """Whether there is time for the norms of this step."""
-        if record is None or record.count < ALWAYS:
-            return True
-        return self._idle < NORMS * self.budget * (time.perf_counter() - self._start)
+        return record is None or self._affords(record, NORMS)
+
+    def _affords(self, record: Record, share: float) -> bool:
+        """Whether unexamined steps have cost less than so much of the budget; early on it may."""
+        spent = self.budget * (time.perf_counter() - self._start)
+        return record.count < ALWAYS or self._idle < share * spent
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
@@ -234,6 +246,7 @@ class Observer(Listener):
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
             record.step(self._now, norm, began - self._last)
+            self._turn(record, optimizer, norm)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
@@ -245,8 +258,43 @@ class Observer(Listener):
         self._now = Now()
         self._timed(began)
 
+    def _turn(self, record: Record, optimizer: Optimizer, norm: torch.Tensor | float) -> None:
+        """Turn the ring of the last steps on by one; stop it where a number is none any more."""
+        if record.ring is None:
+            if record.count == 1 and self._repeatable(record, optimizer):
+                record.ring = Ring(record.model, optimizer)
+                record.ring.begin()
+                self.training.outermost.add(record.model)
+            return
+        ring, seen = record.ring, [*self._now.losses, norm if norm is not math.nan else 0.0]
+        bad = record.rows.broken or any(map(_no_number, seen))
+        if record.several or (ring.stopped and not bad):
+            ring.clear()
+        if ring.stopped:
+            return
+        rates = tuple(group.get("lr", math.nan) for group in optimizer.param_groups)
+        going = ring.step(record.count - 1, rates, self._now.bound)
+        ring.stopped = bad and bool(ring.generations)
+        if ring.stopped or record.several:
+            self.training.outermost.remove(record.model)
+        elif not going and self._affords(record, RING):
+            ring.begin()
+            self.training.outermost.add(record.model)
+        elif not going:
+            ring.clear()
+            self.training.outermost.remove(record.model)
+
+    def _repeatable(self, record: Record, optimizer: Optimizer) -> bool:
+        """Whether steps of this training can be made again from what a ring holds."""
+        alone = sum(other.model is record.model for other in self.records.values()) == 1
+        plain = not isinstance(optimizer, torch.optim.LBFGS)
+        kept = record.begin is not None and not isinstance(record.model, torch.jit.ScriptModule)
+        return alone and plain and kept and Ring.fits(record.model, optimizer)
+
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
+        self._idle += self.training.outermost.seconds
+        self.training.outermost.seconds = 0.0
         if self._looked:
             self._spent += max(now - self._last - self._usual, 0.0)
         else:
@@ -326,6 +374,13 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
     if not dense:
         return 0.0
     return torch.nn.utils.get_total_norm(dense)
+
+
+def _no_number(value: torch.Tensor | float) -> bool:
+    """Whether it is infinite or NaN, where that is known without waiting for a device."""
+    if isinstance(value, torch.Tensor):
+        return value.device.type == "cpu" and not bool(torch.isfinite(value))
+    return not math.isfinite(value)
 
 
 def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:

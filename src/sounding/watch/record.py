@@ -18,6 +18,7 @@ from sounding.measure.intervene import Scene, Snapshot, Step
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
 from sounding.watch.facts import Facts
+from sounding.watch.ring import Ring
 from sounding.watch.rows import Rows
 
 STEPS = 64  # calls that are kept, to be made again
@@ -61,6 +62,7 @@ class Record:
         self.begin = Snapshot(model, optimizer) if keep else None
         self.several = False
         self.rows = Rows()
+        self.ring: Ring | None = None  # the last steps, where they are kept
         self._bytes = 0
 
     @property

@@ -1,0 +1,138 @@
+"""Make the last steps of a training again, up to the one in which a number stopped being one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from sounding.capture.nested import tensors
+from sounding.capture.outermost import ModelCall
+from sounding.capture.passes import finish, record
+from sounding.capture.recorder import Recorder
+from sounding.measure.examination import readings
+from sounding.measure.intervene import Scene
+from sounding.measure.readings import Readings
+from sounding.watch.ring import Generation, Past, Ring
+
+SECONDS = 10.0  # that one replay may take
+
+
+def provenance(ring: Ring, scene: Scene) -> Readings | None:
+    """The pass in which NaN or Inf first appeared, read as an examined step is; None: not found.
+
+    The steps of the ring are made again from its snapshot, each with the inputs, random numbers,
+    learning rates and output gradients that it had; model and optimiser are given back. Where the
+    model's own numbers are finite and the gradient of its output is not, the loss made it: the
+    stored batches whose loss can be computed are then tried with the weights of that moment.
+    """
+    if not ring.stopped:
+        return None
+    for generation in ring.generations:
+        with scene.kept(), torch.enable_grad():
+            generation.begin.restore()
+            if not _finite(list(ring.model.parameters())):
+                return None
+            found = _until(ring, generation, scene)
+        if found is not None:
+            return found
+    return None
+
+
+def _until(ring: Ring, generation: Generation, scene: Scene) -> Readings | None:
+    """The first bad step of a generation, read; the steps before it are made."""
+    began = time.perf_counter()
+    optimizer, model = ring.optimizer, ring.model
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for past in generation.steps:
+        if not past.calls or not all(c.whole for c in past.calls):
+            return None
+        optimizer.zero_grad()
+        outputs = [forward(model, call) for call in past.calls]
+        for output, call in zip(outputs, past.calls, strict=True):
+            backward(output, call)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        made = [t for output in outputs for t in tensors(output)]
+        if not _finite(made) or not _finite(gradients):
+            optimizer.zero_grad()
+            return _read(ring, past, scene)
+        if math.isfinite(past.clip):
+            nn.utils.clip_grad_norm_(parameters, past.clip)
+        for group, rate in zip(optimizer.param_groups, past.rates, strict=True):
+            group["lr"] = rate
+        optimizer.step()
+        if time.perf_counter() - began > SECONDS:
+            return None
+    return None
+
+
+def _read(ring: Ring, past: Past, scene: Scene) -> Readings | None:
+    """The guilty step under the recorder: its own calls, or a stored batch with its loss."""
+    took = None
+    for call in past.calls:
+        took = _recorded(ring, past, call)
+        if took.signal.nonfinite:
+            return took
+    sent = [g for call in past.calls for g in call.gradients if g is not None]
+    return took if _finite(sent) else _with_its_loss(ring, past, scene) or took
+
+
+def _recorded(ring: Ring, past: Past, call: ModelCall) -> Readings:
+    recorder = Recorder(ring.model)
+    with recorder.watching():
+        recorder.inputs((call.args, call.kwargs))
+        output = forward(ring.model, call)
+    backward(output, call)
+    taken = finish(recorder, ring.model, math.nan)
+    found = readings(ring.model, taken, step=past.number, optimizer=ring.optimizer)
+    ring.optimizer.zero_grad()
+    return found
+
+
+def _with_its_loss(ring: Ring, past: Past, scene: Scene) -> Readings | None:
+    """A stored batch whose loss, or its gradient, is no number with the weights of this moment."""
+    for step in scene.steps:
+        if not step.tape.whole:
+            continue
+        with contextlib.suppress(ValueError, RuntimeError):
+            taken = record(ring.model, lambda step=step: scene.loss(step), step.given)
+            found = readings(ring.model, taken, step=past.number, optimizer=ring.optimizer)
+            if found.signal.nonfinite or (found.gradients and found.gradients.nonfinite):
+                return found
+    return None
+
+
+def forward(model: nn.Module, call: ModelCall) -> object:
+    """The call again, with the random numbers that it drew."""
+    with _drawing(call):
+        kind = next((t.device.type for t in tensors((call.args, call.kwargs))), "cpu")
+        with torch.autocast(kind, call.autocast, enabled=call.autocast is not None):
+            return model(*call.args, **call.kwargs)
+
+
+def backward(output: object, call: ModelCall) -> None:
+    """Send the gradients that came to the output back again."""
+    made = [t for t in tensors(output) if t.requires_grad]
+    pairs = [(t, g) for t, g in zip(made, call.gradients, strict=False) if g is not None]
+    if pairs:
+        torch.autograd.backward([t for t, _ in pairs], [g for _, g in pairs])
+
+
+@contextlib.contextmanager
+def _drawing(call: ModelCall) -> Iterator[None]:
+    cpu, cuda = call.random
+    torch.set_rng_state(cpu)
+    if cuda is not None:
+        torch.cuda.set_rng_state(cuda)
+    yield
+
+
+def _finite(every: list[torch.Tensor]) -> bool:
+    held = [t.detach() for t in every if t.is_floating_point() and t.numel()]
+    held = [t.coalesce().values() if t.is_sparse else t for t in held]
+    return all(bool(torch.isfinite(t).all()) for t in held)
