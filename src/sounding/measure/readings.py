@@ -173,6 +173,7 @@ class Readings(Result):
     loss_call: LossCall | None = None
     course: Course | None = None  # of a watched training, up to its end
     loop: Loop | None = None
+    overflowed: tuple[str, ...] = ()  # made NaN or Inf by the last step, from finite gradients
     tests: dict[str, Test] = dataclasses.field(default_factory=dict)  # interventions made
 
     def test(self, name: str) -> Test:

@@ -77,6 +77,11 @@ def _forward(readings: Readings, index: int) -> str:
     named = f"{call.name} ({call.operation})"
     weight, bias = call.weight_second_moment, call.bias_second_moment
     for name, moment in ((call.weight, weight), (call.bias, bias)):
+        if name in readings.overflowed:
+            return (
+                f"the optimiser's own step before made {name} NaN or Inf, from finite gradients: "
+                "its epsilon or its moments leave what the weights' format can hold"
+            )
         if name and not moment < float("inf"):
             return f"the parameter {name} holds NaN or Inf, so {named} does too"
     before = readings.signal.rms[call.main] if call.main >= 0 else float("nan")

@@ -262,9 +262,11 @@ class Observer(Listener):
         """Turn the ring of the last steps on by one; stop it where a number is none any more."""
         if record.ring is None:
             if record.count == 1 and self._repeatable(record, optimizer):
-                record.ring = Ring(record.model, optimizer)
-                record.ring.begin()
-                self.training.outermost.add(record.model)
+                ring = Ring(record.model, optimizer)
+                if ring.fits:
+                    record.ring = ring
+                    ring.begin()
+                    self.training.outermost.add(record.model)
             return
         ring, seen = record.ring, [*self._now.losses, norm if norm is not math.nan else 0.0]
         bad = record.rows.broken or any(map(_no_number, seen))
@@ -289,7 +291,7 @@ class Observer(Listener):
         alone = sum(other.model is record.model for other in self.records.values()) == 1
         plain = not isinstance(optimizer, torch.optim.LBFGS)
         kept = record.begin is not None and not isinstance(record.model, torch.jit.ScriptModule)
-        return alone and plain and kept and Ring.fits(record.model, optimizer)
+        return alone and plain and kept
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()

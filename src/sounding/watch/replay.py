@@ -8,13 +8,16 @@ import math
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from sounding.capture.nested import tensors
 from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish, record
 from sounding.capture.recorder import Recorder
+from sounding.measure.course import Course
 from sounding.measure.examination import readings
 from sounding.measure.intervene import Scene
 from sounding.measure.readings import Readings
@@ -29,46 +32,69 @@ def provenance(ring: Ring, scene: Scene) -> Readings | None:
     The steps of the ring are made again from its snapshot, each with the inputs, random numbers,
     learning rates and output gradients that it had; model and optimiser are given back. Where the
     model's own numbers are finite and the gradient of its output is not, the loss made it: the
-    stored batches whose loss can be computed are then tried with the weights of that moment.
+    stored batches whose loss can be computed are then tried with the weights of that moment. It
+    must come to the same step as the run did, or nothing is said.
     """
     if not ring.stopped:
         return None
     for generation in ring.generations:
         with scene.kept(), torch.enable_grad():
             generation.begin.restore()
-            if not _finite(list(ring.model.parameters())):
-                return None
             found = _until(ring, generation, scene)
         if found is not None:
-            return found
+            return found if found.step in _possible(scene.course) else None
     return None
+
+
+def _possible(course: Course) -> tuple[int, int]:
+    """The step of the first loss that is no number and stays so, and the one before it."""
+    finite = np.isfinite(course.loss)
+    first = len(finite) - int(np.argmax(finite[::-1])) if finite.any() else 0
+    return first, first - 1
 
 
 def _until(ring: Ring, generation: Generation, scene: Scene) -> Readings | None:
     """The first bad step of a generation, read; the steps before it are made."""
     began = time.perf_counter()
-    optimizer, model = ring.optimizer, ring.model
+    optimizer = ring.optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if not _finite(parameters):  # after the very first step, whose gradients were examined
+        first = generation.steps[0] if generation.steps else None
+        return _moved(ring, first) if first and first.number == 1 and first.calls else None
     for past in generation.steps:
-        if not past.calls or not all(c.whole for c in past.calls):
+        if not past.calls or not all(call.whole for call in past.calls):
             return None
         optimizer.zero_grad()
-        outputs = [forward(model, call) for call in past.calls]
+        outputs = [forward(ring.model, call) for call in past.calls]
         for output, call in zip(outputs, past.calls, strict=True):
             backward(output, call)
         gradients = [p.grad for p in parameters if p.grad is not None]
         made = [t for output in outputs for t in tensors(output)]
         if not _finite(made) or not _finite(gradients):
-            optimizer.zero_grad()
             return _read(ring, past, scene)
-        if math.isfinite(past.clip):
-            nn.utils.clip_grad_norm_(parameters, past.clip)
-        for group, rate in zip(optimizer.param_groups, past.rates, strict=True):
-            group["lr"] = rate
-        optimizer.step()
+        _step(optimizer, parameters, past)
+        if not _finite(parameters):
+            following = generation.steps[past.number + 1 - generation.steps[0].number :]
+            return _moved(ring, following[0]) if following and following[0].calls else None
         if time.perf_counter() - began > SECONDS:
             return None
     return None
+
+
+def _step(optimizer: Optimizer, parameters: list[torch.Tensor], past: Past) -> None:
+    if math.isfinite(past.clip):
+        nn.utils.clip_grad_norm_(parameters, past.clip)
+    for group, rate in zip(optimizer.param_groups, past.rates, strict=True):
+        group["lr"] = rate
+    optimizer.step()
+
+
+def _moved(ring: Ring, past: Past) -> Readings:
+    """The first pass with parameters that the step before it has itself made NaN or Inf."""
+    named = ring.model.named_parameters()
+    broken = tuple(name for name, p in named if not _finite([p]))
+    found = _recorded(ring, past, past.calls[-1])
+    return dataclasses.replace(found, overflowed=broken)
 
 
 def _read(ring: Ring, past: Past, scene: Scene) -> Readings | None:
@@ -83,15 +109,14 @@ def _read(ring: Ring, past: Past, scene: Scene) -> Readings | None:
 
 
 def _recorded(ring: Ring, past: Past, call: ModelCall) -> Readings:
+    ring.optimizer.zero_grad()
     recorder = Recorder(ring.model)
     with recorder.watching():
         recorder.inputs((call.args, call.kwargs))
         output = forward(ring.model, call)
     backward(output, call)
     taken = finish(recorder, ring.model, math.nan)
-    found = readings(ring.model, taken, step=past.number, optimizer=ring.optimizer)
-    ring.optimizer.zero_grad()
-    return found
+    return readings(ring.model, taken, step=past.number, optimizer=ring.optimizer)
 
 
 def _with_its_loss(ring: Ring, past: Past, scene: Scene) -> Readings | None:

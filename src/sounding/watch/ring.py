@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from sounding.capture.outermost import ModelCall
 from sounding.measure.intervene import Snapshot
 
-BYTES = 48 * 2**20  # of both generations together, snapshots included
+BYTES = 48 * 2**20  # of all generations together, snapshots included
 STEPS = 256  # of a generation
 
 
@@ -44,18 +44,24 @@ class Generation:
 
 
 class Ring:
-    """Two generations of steps: when the younger one is full, the older one is let go."""
+    """Generations of steps: when the last one is full a new one begins, and older ones are let go.
+
+    The one before the last is kept where it fits: on a GPU one hears of a NaN some steps later.
+    """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
         self.generations: list[Generation] = []
         self.stopped = False  # something went wrong in the last of these steps
         self._calls: list[ModelCall] = []
+        state = _bytes(model, optimizer)
+        self._most = 2 if 4 * state <= BYTES else 1  # generations
+        self._room = BYTES / self._most - state  # bytes of the steps of one
 
-    @staticmethod
-    def fits(model: nn.Module, optimizer: Optimizer) -> bool:
-        """Whether two states, with room for steps, stay within BYTES."""
-        return 2 * _bytes(model, optimizer) <= BYTES / 2
+    @property
+    def fits(self) -> bool:
+        """Whether the states leave room for steps."""
+        return self._room >= BYTES / 8
 
     def call(self, call: ModelCall) -> None:
         """The model was called once more for the coming step."""
@@ -71,15 +77,12 @@ class Ring:
         now = self.generations[-1]
         now.steps.append(Past(number, tuple(calls), rates, clip))
         now.bytes += sum(call.bytes for call in calls)
-        room = BYTES / 2 - _bytes(self.model, self.optimizer)
-        return len(now.steps) < STEPS and now.bytes < room
+        return len(now.steps) < STEPS and now.bytes < self._room
 
     def begin(self) -> None:
         """The next generation, from the state of this moment."""
-        self.generations = [
-            *self.generations[-1:],
-            Generation(Snapshot(self.model, self.optimizer)),
-        ]
+        older = self.generations[-1:] if self._most > 1 else []
+        self.generations = [*older, Generation(Snapshot(self.model, self.optimizer))]
 
     def clear(self) -> None:
         """Forget everything: steps are missing, or what went wrong has come right again."""
