@@ -99,7 +99,7 @@ class Outermost:
     def _wrapped(self, kind: type, before: Callable | None) -> Callable:
         models = self._models
 
-        def __call__(module: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        def __call__(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             original = before if before is not None else super(kind, type(module)).__call__
             if id(module) not in models or self._inside or not torch.is_grad_enabled():
                 return original(module, *args, **kwargs)
