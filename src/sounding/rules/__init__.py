@@ -45,6 +45,7 @@ from sounding.rules.propagation import (
     vanishing_signal,
 )
 from sounding.rules.rare_rows import decay_on_rare_rows
+from sounding.rules.relapse import learning_lost
 from sounding.rules.rule import Rule, run
 from sounding.rules.saddle import saddle
 from sounding.rules.schedule import schedule_ended_early
@@ -116,6 +117,7 @@ RULES = (
     Rule("SD606", "dead-scales", dead_scales),
     Rule("SD607", "evaluation-inputs-differ", evaluation_inputs_differ),
     Rule("SD608", "frozen-batch-norm-in-training-mode", frozen_norm_in_training_mode),
+    Rule("SD701", "learning-lost", learning_lost),
 )
 
 __all__ = ["RULES", "Finding", "Outcome", "Rule", "run"]

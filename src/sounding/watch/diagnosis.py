@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from sounding.measure.test import Test
 from sounding.result import Series
 from sounding.rules import RULES, Finding, Outcome, Rule
 from sounding.rules.ranking import rank
+from sounding.rules.relapse import lost
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
 from sounding.watch.record import Evaluated, Record
+from sounding.watch.relapse import relapse
 from sounding.watch.replay import provenance
 
 ROUNDS = 8  # a test may raise a suspicion that asks for another
@@ -63,7 +66,7 @@ def _examined(
     start = time.perf_counter()
     last = _broken(record) if tests else ()
     taken = _completed(record, seen.result(record.steps), last)
-    made: dict[str, Test] = {}
+    made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
@@ -92,13 +95,24 @@ def _made(interventions: Interventions, name: str) -> Test:
 
 def _broken(record: Record) -> tuple[Readings, ...]:
     """The step in which a number first was none, made again and read, where that can be done."""
-    if record.ring is None or not record.ring.stopped:
-        return ()
-    try:
-        found = provenance(record.ring, record.scene())
-    except (ValueError, RuntimeError, TypeError, KeyboardInterrupt):
-        return ()  # a step that needs more than its model, such as a closure
+    found = None if record.ring is None else _replayed(provenance, record)
     return () if found is None else (found,)
+
+
+def _relapsed(record: Record) -> dict[str, Test]:
+    """Where a run lost what it had learnt, if that is among the last steps."""
+    if record.ring is None or record.ring.broken or not lost(record.course().loss):
+        return {}
+    test = _replayed(relapse, record)
+    return {} if test is None else {test.name: test}
+
+
+def _replayed(look: Callable[..., Any], record: Record) -> Any:
+    """What the last steps show as they are made again; None where they cannot be."""
+    try:
+        return look(record.ring, record.scene())
+    except (ValueError, RuntimeError, TypeError, KeyboardInterrupt):
+        return None  # a step that needs more than its model, such as a closure
 
 
 def _completed(

@@ -268,15 +268,17 @@ class Observer(Listener):
                     ring.begin()
                     self.training.outermost.add(record.model)
             return
-        ring, seen = record.ring, [*self._now.losses, norm if norm is not math.nan else 0.0]
-        bad = record.rows.broken or any(map(_no_number, seen))
-        if record.several or (ring.stopped and not bad):
+        ring = record.ring
+        broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
+        lapsed = record.rows.lapse.now
+        if record.several or (ring.stopped and not broken and not lapsed):
             ring.clear()
         if ring.stopped:
             return
         rates = tuple(group.get("lr", math.nan) for group in optimizer.param_groups)
         going = ring.step(record.count - 1, rates, self._now.bound)
-        ring.stopped = bad and bool(ring.generations)
+        ring.stopped = bool(ring.generations) and (broken or (lapsed and not going))
+        ring.broken = ring.stopped and broken
         if ring.stopped or record.several:
             self.training.outermost.remove(record.model)
         elif not going and self._affords(record, RING):
@@ -379,10 +381,15 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
 
 
 def _no_number(value: torch.Tensor | float) -> bool:
-    """Whether it is infinite or NaN, where that is known without waiting for a device."""
+    """Whether a loss is infinite or NaN, where that is known without waiting for a device."""
     if isinstance(value, torch.Tensor):
         return value.device.type == "cpu" and not bool(torch.isfinite(value))
     return not math.isfinite(value)
+
+
+def _is_nan(norm: torch.Tensor | float) -> bool:
+    """The same of a measured norm, which may be infinite because its square has no place."""
+    return isinstance(norm, torch.Tensor) and norm.device.type == "cpu" and bool(norm.isnan())
 
 
 def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:

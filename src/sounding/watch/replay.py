@@ -35,7 +35,7 @@ def provenance(ring: Ring, scene: Scene) -> Readings | None:
     stored batches whose loss can be computed are then tried with the weights of that moment. It
     must come to the same step as the run did, or nothing is said.
     """
-    if not ring.stopped:
+    if not ring.broken:
         return None
     for generation in ring.generations:
         with scene.kept(), torch.enable_grad():
@@ -62,17 +62,14 @@ def _until(ring: Ring, generation: Generation, scene: Scene) -> Readings | None:
         first = generation.steps[0] if generation.steps else None
         return _moved(ring, first) if first and first.number == 1 and first.calls else None
     for past in generation.steps:
-        if not past.calls or not all(call.whole for call in past.calls):
+        if not past.whole:
             return None
-        optimizer.zero_grad()
-        outputs = [forward(ring.model, call) for call in past.calls]
-        for output, call in zip(outputs, past.calls, strict=True):
-            backward(output, call)
+        outputs = passes(ring, past)
         gradients = [p.grad for p in parameters if p.grad is not None]
         made = [t for output in outputs for t in tensors(output)]
         if not _finite(made) or not _finite(gradients):
             return _read(ring, past, scene)
-        _step(optimizer, parameters, past)
+        step(optimizer, parameters, past)
         if not _finite(parameters):
             following = generation.steps[past.number + 1 - generation.steps[0].number :]
             return _moved(ring, following[0]) if following and following[0].calls else None
@@ -81,7 +78,20 @@ def _until(ring: Ring, generation: Generation, scene: Scene) -> Readings | None:
     return None
 
 
-def _step(optimizer: Optimizer, parameters: list[torch.Tensor], past: Past) -> None:
+def passes(ring: Ring, past: Past) -> list[object]:
+    """The forward and backward passes of a step again; the outputs, and gradients in their place.
+
+    A whole step is meant.
+    """
+    ring.optimizer.zero_grad()
+    outputs = [forward(ring.model, call) for call in past.calls]
+    for output, call in zip(outputs, past.calls, strict=True):
+        backward(output, call)
+    return outputs
+
+
+def step(optimizer: Optimizer, parameters: list[torch.Tensor], past: Past) -> None:
+    """The step itself, with the clipping and the rates that it had."""
     if math.isfinite(past.clip):
         nn.utils.clip_grad_norm_(parameters, past.clip)
     for group, rate in zip(optimizer.param_groups, past.rates, strict=True):

@@ -33,6 +33,11 @@ class Past:
     rates: tuple[float, ...]  # of the optimiser's groups
     clip: float  # the norm that gradients were clipped to, nan: they were not
 
+    @property
+    def whole(self) -> bool:
+        """Whether there is all that it takes to make it again."""
+        return bool(self.calls) and all(call.whole for call in self.calls)
+
 
 @dataclasses.dataclass(eq=False)
 class Generation:
@@ -52,7 +57,8 @@ class Ring:
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
         self.generations: list[Generation] = []
-        self.stopped = False  # something went wrong in the last of these steps
+        self.stopped = False  # something went wrong in the last of these steps:
+        self.broken = False  # a number was none
         self._calls: list[ModelCall] = []
         state = _bytes(model, optimizer)
         self._most = 2 if 4 * state <= BYTES else 1  # generations
@@ -87,6 +93,7 @@ class Ring:
     def clear(self) -> None:
         """Forget everything: steps are missing, or what went wrong has come right again."""
         self.generations, self._calls, self.stopped = [], [], False
+        self.broken = False
 
 
 def _bytes(model: nn.Module, optimizer: Optimizer) -> float:
