@@ -7,6 +7,7 @@ import numpy as np
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
+from sounding.rules.relapse import lost
 
 
 def nonfinite(readings: Readings) -> Finding | str | None:
@@ -21,6 +22,12 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         backwards = readings.gradients.nonfinite
     if not forwards and not backwards:
         return None
+    before = None if readings.course is None else lost(readings.course.loss)
+    if before is not None and before.onset < readings.step - 1:
+        return (
+            f"the loss had risen from step {before.onset} on, and left what numbers can hold at "
+            f"step {readings.step}: a consequence"
+        )
     index = next(iter(forwards or backwards))
     call = readings.calls[index]
     message = _forward(readings, index) if forwards else _backward(readings, index)

@@ -25,6 +25,8 @@ CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
     **dict.fromkeys(CALL, (*PASS, "SD303", *LEARNING, "SD504", "SD603")),
     **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410", "SD213")),
+    "SD702": LEARNING,
+    "SD703": (),
     "SD415": LEARNING,
     "SD416": LEARNING,
     "SD102": (*PASS, *LEARNING),

@@ -17,7 +17,7 @@ from sounding.rules.learning_rate import LOOK
 
 PARTS = 20  # windows of a run, of which the best and the last are compared
 WIDTH = 9  # steps whose median is the loss of the time
-TINY = 1e-30  # of losses, what counts as none
+TINY, HUGE = 1e-30, 1e29  # of losses, what counts as none, and as no number
 CHANCE = 0.01  # that among so many equal windows two differ as much
 
 
@@ -54,7 +54,7 @@ def learning_lost(readings: Readings) -> Finding | str | None:
     learnt = level - found.best
     if not (learnt > HALF * level and found.end - found.best > HALF * learnt):
         return f"the loss rose from {found.best:.3g} to {found.end:.3g}, but most is still learnt"
-    if not now - found.best > HALF * learnt:
+    if now - found.best <= HALF * learnt:
         return (
             f"the loss ends at {found.end:.3g} instead of {found.best:.3g}, but on the run's first "
             f"batches at {now:.3g}: the later ones are harder"
@@ -90,6 +90,7 @@ def _finding(readings: Readings, found: Lost, level: float) -> Finding:
     test = readings.tests.get("relapse")
     known = test is not None and not test.failed and abs(test["step"] - found.onset) <= PARTS
     blame = _blame(test) if known and test is not None else ""
+    end = f"{found.end:.3g}" if found.end < HUGE else "no number"
     at = int(test["step"]) if known and test is not None else found.onset
     batch = "clip to" in blame
     remedy = Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe")
@@ -101,7 +102,7 @@ def _finding(readings: Readings, found: Lost, level: float) -> Finding:
         name="learning-lost",
         severity="problem",
         message=(
-            f"the run had come to a loss of {found.best:.3g} and ends at {found.end:.3g}, where "
+            f"the run had come to a loss of {found.best:.3g} and ends at {end}, where "
             f"the best constant prediction has {level:.3g}: it lost what it had learnt "
             f"{'at' if known else 'from about'} step {at}{' on' * (not known)}{blame}"
         ),

@@ -101,7 +101,7 @@ def _broken(record: Record) -> tuple[Readings, ...]:
 
 def _relapsed(record: Record) -> dict[str, Test]:
     """Where a run lost what it had learnt, if that is among the last steps."""
-    if record.ring is None or record.ring.broken or not lost(record.course().loss):
+    if record.ring is None or not lost(record.course().loss):
         return {}
     test = _replayed(relapse, record)
     return {} if test is None else {test.name: test}

@@ -17,6 +17,7 @@ from sounding.capture.compiled import is_compiled
 from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
 from sounding.capture.recorder import FAILURES, Recorder
+from sounding.capture.sample import dense
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
@@ -147,7 +148,12 @@ class Observer(Listener):
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
             if id(optimizer) not in self.records and id(optimizer) not in self._waiting:
-                self._waiting[id(optimizer)] = Record(root, optimizer, keep=self.keep and whole)
+                spread = parallel(self.training.root(model))
+                # In a sharded net every pass waits for the other processes: none is made again.
+                keep = self.keep and whole and spread != "FSDP"
+                record = Record(root, optimizer, keep=keep)
+                record.parallel = spread
+                self._waiting[id(optimizer)] = record
         if self._recorder is not None and self._recorder.model is root:
             return None
         if not self._due and not self._is_new(root):
@@ -373,11 +379,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
+def parallel(model: nn.Module) -> str:
+    """How the model is spread over processes: 'DistributedDataParallel', 'FSDP' or ''."""
+    names = [kind.__name__ for kind in type(model).__mro__]
+    if "DistributedDataParallel" in names:
+        return "DistributedDataParallel"
+    return "FSDP" if {"FSDPModule", "FullyShardedDataParallel"} & set(names) else ""
+
+
 def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
-    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if not dense:
+    parts = [dense(g) for g in gradients]
+    if not parts:
         return 0.0
-    return torch.nn.utils.get_total_norm(dense)
+    return torch.nn.utils.get_total_norm(parts)
 
 
 def _no_number(value: torch.Tensor | float) -> bool:

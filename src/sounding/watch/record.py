@@ -61,6 +61,7 @@ class Record:
         keep = keep and _bytes(model) <= WEIGHTS
         self.begin = Snapshot(model, optimizer) if keep else None
         self.several = False
+        self.parallel = ""  # 'DistributedDataParallel' or 'FSDP', where there are more processes
         self.rows = Rows()
         self.ring: Ring | None = None  # the last steps, where they are kept
         self._bytes = 0

@@ -24,13 +24,13 @@ AGREE = 1e-3  # relative, of a norm made again and that of the run: half precisi
 def relapse(ring: Ring, scene: Scene) -> Test | None:
     """The steps of the ring are made again, with the loss of the first stored batches between them.
 
-    What the values say: `own`, the loss of the run at the step from which on it stayed high, and
-    `kept`, that of the first stored batches with the same weights; `step`, the one after which the
-    latter stays above the middle; `rise`, by how much, and as a `share` of the whole; `norm` of its
-    gradient and the `usual` one, the median before it; `elsewhere`, the norm that the first stored batches
-    have with the same weights: where that is usual and `norm` is not, the step's own batch made
-    it. 'layer:NAME': of the parameters whose gradient grew most, by which factor. Nothing where the
-    steps made again are not the run's.
+    What the values say. `own`, the loss of the run at the step from which on it stayed high, and
+    `kept`, that of the first stored batches with the same weights. `step`, the one after which the
+    latter stays above the middle; `rise`, by how much, and as a `share` of the whole. `norm` of its
+    gradient and the `usual` one, the median before it; `elsewhere`, the norm that the first stored
+    batches have with the same weights: where that is usual and `norm` is not, the step's own batch
+    made it. 'layer:NAME', of the parameters whose gradient grew most, by which factor. Nothing is
+    said where the steps made again are not the run's.
     """
     shown = [s for s in scene.steps if s.tape.whole][:BATCHES]
     found = lost(scene.course.loss)
@@ -74,6 +74,8 @@ def _again(
         if until is None:
             norms.append([float(p.grad.norm()) if p.grad is not None else 0.0 for p in parameters])
         step(ring.optimizer, parameters, past)
+        if losses and math.isinf(losses[-1]):
+            break
     losses.append(_loss(scene, shown))
     return (np.array(losses), np.array(norms)) if len(norms) > LEAST else None
 
@@ -81,7 +83,8 @@ def _again(
 def _loss(scene: Scene, shown: list[Step]) -> float:
     with torch.no_grad():
         torch.manual_seed(0)
-        return float(np.mean([float(scene.loss(one)) for one in shown]))
+        found = np.mean([float(scene.loss(one)) for one in shown])
+    return float(found) if np.isfinite(found) else math.inf
 
 
 def _agrees(course: tuple[np.ndarray, np.ndarray], generation: Generation, scene: Scene) -> bool:
