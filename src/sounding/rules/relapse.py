@@ -126,6 +126,11 @@ def _blame(test: Test) -> str:
             f"most so in {layers}, and with the same weights other batches have an ordinary one; "
             f"look at that batch, or clip to {test['spread']:.2g}"
         )
+    if test["share"] > HALF and max(test["norm"], test["elsewhere"]) <= 2 * test["spread"]:
+        return (
+            "; that step was too long: its gradient was an ordinary one, at a learning rate of "
+            f"{test['lr']:.3g}, where {test['usual_lr']:.3g} was usual before"
+        )
     if test["share"] > HALF:
         return (
             "; the weights that it met did it, not its batch: with them the gradients of other "

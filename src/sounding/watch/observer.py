@@ -69,6 +69,8 @@ class Observer(Listener):
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
+        self._own = 0.0  # seconds in this step that ran code of ours
+        self._cost = 0.0  # seconds that examining has taken, as they are reported
         self._spent = 0.0  # on steps that were examined, seconds
         self._idle = 0.0  # on the others
         self._start = self._last = time.perf_counter()
@@ -133,6 +135,7 @@ class Observer(Listener):
             self._read, optimizer, False
         )  # a closure's forward and backward ran inside the step
         self._try(self._close, optimizer)
+        self._own = 0.0
 
     # -- a call -----------------------------------------------------------------------------
 
@@ -158,7 +161,9 @@ class Observer(Listener):
             return None
         if not self._due and not self._is_new(root):
             return None
-        self._recorder = Recorder(root)
+        every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
+        sparing = self.journal is not None and not any(record.due for record in every)
+        self._recorder = Recorder(root, sparing=sparing)
         return self._recorder
 
     def _is_new(self, root: nn.Module) -> bool:
@@ -231,12 +236,13 @@ class Observer(Listener):
         if record.model is not recorder.model:
             return
         self._recorder = None
+        self._own += recorder.seconds
         record.facts.look(recorder, recorder.model, optimizer, self._held())
         self.examined.append(self.steps)
         self._looked = True
         if self.journal is not None:
             self.journal.look(recorder, optimizer, before=before)
-        if self.journal is None or record.due:
+        if not recorder.sparing and (self.journal is None or record.due):
             recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
             taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
             record.keep_reading(taken)
@@ -306,7 +312,10 @@ class Observer(Listener):
         self._idle += self.training.outermost.seconds
         self.training.outermost.seconds = 0.0
         if self._looked:
-            self._spent += max(now - self._last - self._usual, 0.0)
+            above = max(now - self._last - self._usual, 0.0)
+            self._spent += above
+            # What torch loads at its first step is not ours, but counts for when to look again.
+            self._cost += above if self._usual else self._own + now - began
         else:
             self._idle += now - began
             self._plain.append(began - self._last)
@@ -333,6 +342,7 @@ class Observer(Listener):
     def _try(self, function: Any, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
             return None
+        began = time.perf_counter()
         try:
             return function(*args)
         except Exception as error:  # an observer never kills a training
@@ -340,6 +350,8 @@ class Observer(Listener):
             self._recorder = None
             self.training.disarm()
             return None
+        finally:
+            self._own += time.perf_counter() - began
 
     # -- for the file -----------------------------------------------------------------------
 
@@ -358,11 +370,12 @@ class Observer(Listener):
     # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
-        """Fraction of the time since the start that examining took, at most.
+        """Fraction of the time since the start that examining took.
 
-        What torch itself loads at its first step counts too.
+        The first step is charged with what ran code of ours, every later one that was examined with
+        its time above a plain step's, which includes what it does to caches.
         """
-        return (self._spent + self._idle) / max(self._last - self._start, 1e-9)
+        return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
 
 
 def holds(optimizer: Optimizer, model: nn.Module) -> bool:

@@ -29,8 +29,8 @@ def relapse(ring: Ring, scene: Scene) -> Test | None:
     latter stays above the middle; `rise`, by how much, and as a `share` of the whole. `norm` of its
     gradient and the `usual` one, the median before it; `elsewhere`, the norm that the first stored
     batches have with the same weights: where that is usual and `norm` is not, the step's own batch
-    made it. 'layer:NAME', of the parameters whose gradient grew most, by which factor. Nothing is
-    said where the steps made again are not the run's.
+    made it. `lr`, and the `usual_lr` before. 'layer:NAME', of the parameters whose gradient grew
+    most, by which factor. Nothing is said where the steps made again are not the run's.
     """
     shown = [s for s in scene.steps if s.tape.whole][:BATCHES]
     found = lost(scene.course.loss)
@@ -125,6 +125,8 @@ def _values(
         "usual": float(np.median(whole[:at])),
         "spread": float(np.quantile(whole[:at], 0.9)),
         "elsewhere": elsewhere,
+        "lr": float(generation.steps[at].rates[0]),
+        "usual_lr": float(np.median([float(past.rates[0]) for past in generation.steps[:at]])),
     }
     largest = np.argsort(grown)[::-1][:3]
     return values | {f"layer:{known.get(id(parameters[k]), '')}": float(grown[k]) for k in largest}
