@@ -100,7 +100,8 @@ class Outermost:
         models = self._models
 
         def __call__(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-            original = before if before is not None else super(kind, type(module)).__call__
+            above: Any = super(kind, type(module))
+            original = before if before is not None else above.__call__
             if id(module) not in models or self._inside or not torch.is_grad_enabled():
                 return original(module, *args, **kwargs)
             began = time.perf_counter()

@@ -95,8 +95,7 @@ def _finding(readings: Readings, found: Lost, level: float) -> Finding:
     batch = "clip to" in blame
     remedy = Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe")
     if batch and test is not None:
-        bound = {"bound": test["spread"]}
-        remedy = Remedy(name="clip_norm", arguments=bound, touches="recipe")
+        remedy = Remedy(name="clip_norm", arguments={"bound": test["spread"]}, touches="recipe")
     return Finding(
         code="SD701",
         name="learning-lost",
