@@ -20,6 +20,7 @@ from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
 from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
+from sounding.measure.ranks import Ranks
 from sounding.measure.readings import Attribution, Readings
 from sounding.measure.widths import CoordinateCheck
 from sounding.prove import Proof, Repair
@@ -29,7 +30,8 @@ from sounding.run import Run
 from sounding.studies import Studies, Study
 from sounding.train import Trial
 from sounding.verdict import Verdict
-from sounding.watch import Training, Watched, watched
+from sounding.watch import Training, Watched
+from sounding.watch.ranks import gathered
 from sounding.watch.reader import is_run
 
 KINDS: tuple[type[Result], ...] = (
@@ -46,6 +48,7 @@ KINDS: tuple[type[Result], ...] = (
     Path,
     Profile,
     Proof,
+    Ranks,
     RateRange,
     Readings,
     Repair,
@@ -69,14 +72,15 @@ KINDS: tuple[type[Result], ...] = (
 def load(path: str | os.PathLike[str]) -> Result:
     """The result that was saved to `path`, equal to the one that was saved.
 
-    The file of a watched run is read too, also while the run goes on.
+    The file of a watched run is read too, also while the run goes on; of several processes those
+    of the others beside it as well.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, of another program, or of a later version.
     """
     if is_run(path):
-        return watched(path)
+        return gathered(path)
     try:
         document = json.loads(FilePath(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -284,3 +284,41 @@ def test_an_optimiser_that_nobody_named_is_met_at_its_first_step(tmp_path):
     assert list(seen.examined) == [0, 10, 20]
     (training,) = sounding.load(tmp_path / "run").trainings
     assert (training.optimiser, len(training.loss)) == ("Adam", 30)
+
+
+def test_a_glance_sees_what_a_full_examination_sees(tmp_path):
+    """With a rate of 0 every step has the same numbers; the first two are read in full."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    x, y = data()
+    with watch(model, optimizer, tmp_path / "run", every=1, tests=False):
+        for _ in range(6):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    (training,) = sounding.load(tmp_path / "run").trainings
+    assert list(training.examined) == list(range(6))
+    for name in ("signal", "signal_error", "gradient", "gradient_error"):
+        table = getattr(training, name)
+        assert np.isfinite(table).all()
+        np.testing.assert_allclose(table, np.broadcast_to(table[0], table.shape), rtol=1e-3)
+
+
+def test_what_torch_loads_at_its_first_step_is_not_ours(monkeypatch):
+    """A clock that only the model's own work moves: a long first step, and short ones after it."""
+    clock = [0.0]
+
+    class Loading(nn.Linear):
+        def forward(self, x):
+            clock[0] += 1.0 if clock[0] else 100.0
+            return super().forward(x)
+
+    model = Loading(8, 4)
+    optimizer = adam(model)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    with watch(model, optimizer, None, tests=False) as seen:
+        train(model, optimizer, steps=10)
+        taken = seen.overhead
+    assert (seen.steps, seen.examined) == (10, (0,))
+    assert taken == 0.0

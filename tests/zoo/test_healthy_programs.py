@@ -43,6 +43,9 @@ SMOOTHED = -0.91 * math.log(0.91) - 0.09 * math.log(0.01)  # entropy of a smooth
 WIDTH = 0.5 * math.log(2 * math.pi * math.e * (1 / 12 + 0.01))  # the same of an answer's spread
 NOISE = 0.5 * math.log(2 * math.pi * math.e * 0.01)  # entropy of noise of deviation 0.1
 WRONG = -0.73 * math.log(0.73) - 0.27 * math.log(0.03)  # of one that is drawn 3 times in 10
+WORSE = -0.46 * math.log(0.46) - 0.54 * math.log(
+    0.06
+)  # of one of which 6 in 10 are drawn at random
 QUESTIONS = torch.stack(
     [DIGITS % 2, DIGITS > 4, DIGITS == 0, DIGITS % 3 == 0, DIGITS < 8], 1
 ).double()
@@ -79,6 +82,7 @@ BOUNDS = {
     "five steps": (LOG10, 1.9),  # where it should be by then
     "wrong labels, three in ten": (LOG10, WRONG),
     "label smoothing": (LOG10, SMOOTHED),
+    "worse and worse labels": (LOG10, WORSE),
     "dropout at evaluation": (LOG10, 0.5),
     "resnet with batch norm": (math.log(4), 0.0),
     "segmentation": (entropy(INK) + 1 - 2 * INK.mean().item() / (1 + INK.mean().item()), 0.0),

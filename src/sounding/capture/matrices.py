@@ -14,7 +14,7 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from sounding.capture.sample import dense, gathered, norm, sample
+from sounding.capture.sample import dense, gathered, norm, sample, share
 
 SKETCHED = 16  # random directions that a weight is multiplied with
 SAMPLED = 1024  # entries: a kurtosis is known to sqrt(24 / 1024) = 15 % from them
@@ -53,7 +53,7 @@ def matrices(weights: dict[str, torch.Tensor], lookups: set[str]) -> dict[str, M
     for (name, weight), size, some, sketch in zip(weights.items(), *columns, strict=True):
         rows = sketch.numpy()
         found[name] = Matrix(
-            norm=float(size),
+            norm=float(size) * math.sqrt(share(weight)),
             mean=float(rows[:, 0].sum(dtype=np.float64)) / max(rows.shape[0] * _columns(weight), 1),
             sample=some.numpy().ravel()[:: math.ceil(some.numel() / SAMPLED) or 1],
             sketch=rows[:, 1:],
@@ -98,8 +98,9 @@ def _compare(found: dict[str, Matrix], weights: dict[str, torch.Tensor]) -> None
     """
     groups: dict[int, list[str]] = defaultdict(list)
     for name, weight in weights.items():
-        if weight.shape[0] > 1 and weight.numel():
-            groups[weight.shape[0]].append(name)
+        rows = len(found[name].sketch)
+        if rows > 1 and weight.numel():
+            groups[rows].append(name)
     for names in groups.values():
         prints = np.stack([found[name].sketch[:, 0] for name in names])  # (N, rows)
         orders = np.argsort(prints, axis=1)
@@ -114,14 +115,14 @@ def _compare(found: dict[str, Matrix], weights: dict[str, torch.Tensor]) -> None
 
 def _twins(weight: torch.Tensor, order: np.ndarray, near: np.ndarray) -> tuple[int, int]:
     """Rows with a twin, of those that are `near` the next one in `order`."""
-    rows, gradient = weight.detach().flatten(1), weight.grad
+    rows, gradient = dense(weight.detach()).flatten(1), weight.grad
     pairs = np.flatnonzero(near)
     equal = np.zeros(len(near), dtype=bool)
     equal[pairs] = _equal(rows, order[pairs], order[pairs + 1], 0.0)
     duplicates = _members(equal)
     if gradient is None or gradient.is_sparse or not duplicates:
         return duplicates, 0
-    slopes = gradient.detach().flatten(1)
+    slopes = dense(gradient.detach()).flatten(1)
     scale = float(slopes.abs().amax()) * torch.finfo(slopes.dtype).eps * 8  # sums in another order
     pairs = np.flatnonzero(equal)
     equal[pairs] = _equal(slopes, order[pairs], order[pairs + 1], scale)

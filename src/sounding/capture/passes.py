@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from sounding.capture.losses import Comparison
 from sounding.capture.matrices import Matrix, matrices
 from sounding.capture.node import Node
 from sounding.capture.recorder import FAILURES, Recorder
-from sounding.capture.sample import norms
+from sounding.capture.sample import norms, share
 from sounding.objective import check_scalar
 
 
@@ -99,7 +100,9 @@ def finish(recorder: Recorder, model: nn.Module, loss: float) -> Recording:
 
 
 def _norms(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
-    return dict(zip(tensors, norms(list(tensors.values())), strict=True))
+    """2-norms; of a tensor that is spread over processes, by this one's part of it."""
+    found = zip(tensors.items(), norms(list(tensors.values())), strict=True)
+    return {name: size * math.sqrt(share(tensor)) for (name, tensor), size in found}
 
 
 def _notes(

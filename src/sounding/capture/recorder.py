@@ -8,6 +8,7 @@ Tensors are followed by identity, so each call knows which calls made its inputs
 from __future__ import annotations
 
 import contextlib
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -56,17 +57,20 @@ class Recorder:
     after three it stops recording.
     """
 
-    def __init__(self, model: nn.Module, *, prefix: str = "") -> None:
+    def __init__(self, model: nn.Module, *, prefix: str = "", sparing: bool = False) -> None:
         self.model = model
+        self.sparing = sparing  # only the sizes of weighted calls and of their gradients
         self.failures: list[BaseException] = []
         self.end = -1  # the call that made the loss, where it is known
         self.compared: Comparison | None = None  # how the loss was called
         self.strangers: dict[str, int] = {}  # calls with a tensor of nobody that wants one
         self.cut = False  # another call began before the loss of this one was there
+        self.seconds = 0.0  # that were spent on recording itself
         self._ended = False
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)
         self.graph = Graph(self.scope, self.origins, self._guarded)
+        self.graph.sparing = sparing
         self._busy = False  # computing for itself, which is no part of the pass
 
     @property
@@ -193,7 +197,7 @@ class Recorder:
                 arrivals.append((maker, tensor.grad_fn, tensor.output_nr))
         activation = operations.activation_of(name, args, kwargs) if arrivals else None
         preactivation = None
-        if activation and args and isinstance(args[0], torch.Tensor):
+        if activation and not self.sparing and args and isinstance(args[0], torch.Tensor):
             preactivation = self.graph.sample_of(args[0])
         return _Before(name, arrivals, strange, activation, preactivation)
 
@@ -201,7 +205,8 @@ class Recorder:
         self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         name = before.name
-        if self.compared is None or (operations.is_loss(name) and not self.compared.function):
+        unknown = self.compared is None or not self.compared.function
+        if not self.sparing and unknown and (self.compared is None or operations.is_loss(name)):
             self._compare(name, args, kwargs, output)
         if operations.passes(name, args, kwargs):
             self._pass_on(args, output)
@@ -220,7 +225,8 @@ class Recorder:
         carrier = self._carrier(role, weighs, args, kwargs)
         for tensor in made[:FOLLOWED]:
             node = self.graph.add(name, role, known, tensor, carrier=carrier)
-            self._describe(node, before, weighs, args, kwargs)
+            if not self.sparing or role == "weight":
+                self._describe(node, before, weighs, args, kwargs)
             self.graph.observe(node, tensor)
             self.graph.follow(node, before.arrivals, tensor)
         for tensor in made[FOLLOWED:]:
@@ -301,6 +307,7 @@ class Recorder:
         if len(self.failures) >= FAILURES:
             return None
         outer, self._busy = self._busy, True
+        began = time.perf_counter()
         try:
             return function(*args)
         except Exception as error:  # an observer never kills the pass that it watches
@@ -308,6 +315,8 @@ class Recorder:
             return None
         finally:
             self._busy = outer
+            if not outer:
+                self.seconds += time.perf_counter() - began
 
 
 class _Mode(TorchFunctionMode):

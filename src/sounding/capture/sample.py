@@ -57,12 +57,24 @@ def sample(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
-    """The same numbers as a strided, real tensor: the entries that a sparse one holds."""
+    """The same numbers as a strided, real tensor: the entries that a sparse one holds.
+
+    Of a tensor that is spread over processes the part of this one: no process waits for another.
+    """
+    local = getattr(tensor, "to_local", None)
+    if local is not None:
+        tensor = local()
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor
+
+
+def share(tensor: torch.Tensor) -> float:
+    """Entries of the whole tensor for each one of the part that this process holds, mostly 1."""
+    local = getattr(tensor, "to_local", None)
+    return 1.0 if local is None else tensor.numel() / max(local().numel(), 1)
 
 
 def _at_least_rows(tensor: torch.Tensor) -> torch.Tensor:

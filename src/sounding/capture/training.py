@@ -30,6 +30,7 @@ from torch.optim.optimizer import (
 from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
 from sounding.capture.modes import pushed
+from sounding.capture.outermost import ModelCall, Outermost
 from sounding.capture.recorder import Recorder
 from sounding.capture.sources import remembered
 from sounding.capture.tape import Tape
@@ -62,6 +63,9 @@ class Listener:
     def clipped(self, norm: torch.Tensor, bound: float) -> None:
         """Torch's clipping was called: the norm that it saw, and its bound (by value: nan)."""
 
+    def model_call(self, model: nn.Module, call: ModelCall) -> None:
+        """A model that was added to `Training.outermost` was called, with gradients."""
+
     def scores(self, output: torch.Tensor, target: torch.Tensor) -> None:
         """Cross-entropy of class scores (N, K) and labels (N,) is computed, with gradients on."""
 
@@ -80,6 +84,7 @@ class Training:
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self.parents: weakref.WeakKeyDictionary[nn.Module, weakref.ref[nn.Module]]
         self.parents = weakref.WeakKeyDictionary()
+        self.outermost = Outermost(listener.model_call)
         self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
@@ -120,6 +125,7 @@ class Training:
     def close(self) -> None:
         """Take everything off; a second call does nothing."""
         self.disarm()
+        self.outermost.close()
         self._running = None
         self._end_pass()
         self._stack.close()

@@ -281,7 +281,7 @@ def _show_run(console: Any, result: Any) -> None:
         )
         console.print(
             f"{result.steps} optimiser steps seen, examined at step {at}; "
-            f"examining took at most {result.overhead:.1%} of the time.",
+            f"examining took {result.overhead:.1%} of the time.",
             style="dim",
         )
     if result.note:

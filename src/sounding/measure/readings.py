@@ -13,6 +13,7 @@ import numpy as np
 from sounding.measure.course import Course
 from sounding.measure.loop import Loop
 from sounding.measure.loss_call import LossCall
+from sounding.measure.ranks import Ranks
 from sounding.measure.test import Test, Untested
 from sounding.result import Result, Series
 
@@ -173,6 +174,8 @@ class Readings(Result):
     loss_call: LossCall | None = None
     course: Course | None = None  # of a watched training, up to its end
     loop: Loop | None = None
+    overflowed: tuple[str, ...] = ()  # made NaN or Inf by the last step, from finite gradients
+    ranks: Ranks | None = None  # of several processes, as their records were put together
     tests: dict[str, Test] = dataclasses.field(default_factory=dict)  # interventions made
 
     def test(self, name: str) -> Test:

@@ -44,7 +44,9 @@ from sounding.rules.propagation import (
     vanishing_gradient,
     vanishing_signal,
 )
+from sounding.rules.ranks import ranks_apart, same_data
 from sounding.rules.rare_rows import decay_on_rare_rows
+from sounding.rules.relapse import learning_lost
 from sounding.rules.rule import Rule, run
 from sounding.rules.saddle import saddle
 from sounding.rules.schedule import schedule_ended_early
@@ -116,6 +118,9 @@ RULES = (
     Rule("SD606", "dead-scales", dead_scales),
     Rule("SD607", "evaluation-inputs-differ", evaluation_inputs_differ),
     Rule("SD608", "frozen-batch-norm-in-training-mode", frozen_norm_in_training_mode),
+    Rule("SD701", "learning-lost", learning_lost),
+    Rule("SD702", "ranks-apart", ranks_apart),
+    Rule("SD703", "same-data-on-ranks", same_data),
 )
 
 __all__ = ["RULES", "Finding", "Outcome", "Rule", "run"]

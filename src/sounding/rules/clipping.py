@@ -33,6 +33,8 @@ def gradient_spikes(readings: Readings) -> Finding | str | None:
     """
     course = watched(readings)
     at = _spike(course, BEFORE)
+    if at is not None and _gradual(readings, at):
+        return f"the gradient jumped at step {at}, but what was learnt was lost over several steps"
     if at is not None:
         before, after = _around(course, at)
         if not after - before <= abs(before):
@@ -45,6 +47,12 @@ def gradient_spikes(readings: Readings) -> Finding | str | None:
     if at is None or not explained(readings.test("constant")) < HALF:
         return None if at is None else f"the gradient jumped at step {at}, but the run learns"
     return _clipped(readings, at)
+
+
+def _gradual(readings: Readings, at: int) -> bool:
+    """Whether the steps around this one, made again, show that no single one did the harm."""
+    test = readings.tests.get("relapse")
+    return test is not None and not test.failed and test["step"] >= at and test["share"] <= HALF
 
 
 def _ruined(readings: Readings) -> bool:

@@ -7,12 +7,14 @@ import numpy as np
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
+from sounding.rules.relapse import lost
 
 
 def nonfinite(readings: Readings) -> Finding | str | None:
     """SD101: the first call, forwards or else backwards, whose output is not finite.
 
-    Exact: the norms of all outputs and gradients are taken over every entry.
+    Exact: the norms of all outputs and gradients are taken over every entry. Later than at an
+    examined step, the step at which it happened is made again from those that were kept.
     """
     forwards = readings.signal.nonfinite
     backwards: tuple[int, ...] = ()
@@ -20,6 +22,12 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         backwards = readings.gradients.nonfinite
     if not forwards and not backwards:
         return None
+    before = None if readings.course is None else lost(readings.course.loss)
+    if before is not None and before.onset < readings.step - 1:
+        return (
+            f"the loss had risen from step {before.onset} on, and left what numbers can hold at "
+            f"step {readings.step}: a consequence"
+        )
     index = next(iter(forwards or backwards))
     call = readings.calls[index]
     message = _forward(readings, index) if forwards else _backward(readings, index)
@@ -27,7 +35,7 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         code="SD101",
         name="non-finite",
         severity="problem",
-        message=message,
+        message=f"at step {readings.step}, {message}" if readings.step else message,
         layers=(call.name,),
         source=call.source,
         measured={"calls_with_nan_or_inf": float(len(forwards) or len(backwards))},
@@ -76,6 +84,11 @@ def _forward(readings: Readings, index: int) -> str:
     named = f"{call.name} ({call.operation})"
     weight, bias = call.weight_second_moment, call.bias_second_moment
     for name, moment in ((call.weight, weight), (call.bias, bias)):
+        if name in readings.overflowed:
+            return (
+                f"the optimiser's own step before made {name} NaN or Inf, from finite gradients: "
+                "its epsilon or its moments leave what the weights' format can hold"
+            )
         if name and not moment < float("inf"):
             return f"the parameter {name} holds NaN or Inf, so {named} does too"
     before = readings.signal.rms[call.main] if call.main >= 0 else float("nan")

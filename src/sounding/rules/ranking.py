@@ -16,7 +16,7 @@ from sounding.rules.finding import Finding
 # signal that explodes takes the gradient along. Where another cause is known, that another learning
 # rate would help too is its effect.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
-RATE = ("SD501", "SD502", "SD506", "SD103")
+RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
 LAST = "SD104"  # that a run came to nothing, whatever the reason
 LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, LAST)  # how that may look
@@ -25,6 +25,8 @@ CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
     **dict.fromkeys(CALL, (*PASS, "SD303", *LEARNING, "SD504", "SD603")),
     **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410", "SD213")),
+    "SD702": LEARNING,
+    "SD703": (),
     "SD415": LEARNING,
     "SD416": LEARNING,
     "SD102": (*PASS, *LEARNING),
@@ -52,16 +54,17 @@ CAUSES = {
     **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
     "SD304": (*RATE, LAST),
     "SD305": ("SD411", *RATE, LAST),
-    "SD506": ("SD501", "SD103", "SD408", "SD213", LAST),
+    "SD506": ("SD501", "SD103", "SD408", "SD213", "SD701", LAST),
     "SD408": ("SD502", LAST),
     "SD411": ("SD502", LAST),
     "SD505": (LAST,),
     "SD512": ("SD502", LAST),
     "SD212": ("SD502", LAST),
     "SD213": ("SD501", "SD502", LAST),
-    "SD501": ("SD103", LAST),
+    "SD501": ("SD103", "SD701", LAST),
     "SD502": (LAST,),
     "SD103": (LAST,),
+    "SD701": (LAST,),
     LAST: (),
 }
 ORDER = tuple(CAUSES)

@@ -21,8 +21,9 @@ from sounding.log import listen, log
 from sounding.rules import Finding
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.file import Writer
-from sounding.watch.journal import Journal
+from sounding.watch.journal import Journal, environment
 from sounding.watch.observer import Observer
+from sounding.watch.ranks import file_of
 from sounding.watch.sending import Logger, Sender, Several, senders
 from sounding.watch.watched import Watched, watched
 
@@ -217,9 +218,8 @@ def reason(error: BaseException | None) -> str:
 
 
 def own_file(path: Path) -> Path:
-    """Of several processes of one training each one has a file: run.sounding, run.1.sounding."""
-    rank = os.environ.get("RANK", "0")
-    return path if not rank.isdigit() or rank == "0" else path.with_suffix(f".{rank}{path.suffix}")
+    """Of several processes of one training each one has a file."""
+    return file_of(path, environment("RANK", 0))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from sounding.measure.test import Test
 from sounding.result import Series
 from sounding.rules import RULES, Finding, Outcome, Rule
 from sounding.rules.ranking import rank
+from sounding.rules.relapse import lost
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
 from sounding.watch.record import Evaluated, Record
+from sounding.watch.relapse import relapse
+from sounding.watch.replay import provenance
 
 ROUNDS = 8  # a test may raise a suspicion that asks for another
 SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
@@ -69,8 +73,9 @@ def _examined(
     progress: Progress,
 ) -> Checkup:
     start = time.perf_counter()
-    taken = _completed(record, seen.result(record.steps))
-    made: dict[str, Test] = {}
+    last = _broken(record) if tests else ()
+    taken = _completed(record, seen.result(record.steps), last)
+    made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
@@ -97,8 +102,32 @@ def _made(interventions: Interventions, name: str) -> Test:
         return Test(name=name, values={}, failed="interrupted")
 
 
-def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
-    """The record's readings with what is known at the end."""
+def _broken(record: Record) -> tuple[Readings, ...]:
+    """The step in which a number first was none, made again and read, where that can be done."""
+    found = None if record.ring is None else _replayed(provenance, record)
+    return () if found is None else (found,)
+
+
+def _relapsed(record: Record) -> dict[str, Test]:
+    """Where a run lost what it had learnt, if that is among the last steps."""
+    if record.ring is None or not lost(record.course().loss):
+        return {}
+    test = _replayed(relapse, record)
+    return {} if test is None else {test.name: test}
+
+
+def _replayed(look: Callable[..., Any], record: Record) -> Any:
+    """What the last steps show as they are made again; None where they cannot be."""
+    try:
+        return look(record.ring, record.scene())
+    except (ValueError, RuntimeError, TypeError, KeyboardInterrupt):
+        return None  # a step that needs more than its model, such as a closure
+
+
+def _completed(
+    record: Record, evaluations: Evaluations, last: tuple[Readings, ...]
+) -> list[Readings]:
+    """The record's readings, and the `last`, with what is known at the end."""
     course = record.course()
     loop = record.facts.loop(record.model, record.optimizer, evaluations)
     loop = dataclasses.replace(loop, several=record.several)
@@ -106,7 +135,7 @@ def _completed(record: Record, evaluations: Evaluations) -> list[Readings]:
     history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
     return [
         dataclasses.replace(reading, course=course, loop=loop, history=history)
-        for reading in record.readings
+        for reading in (*record.readings, *last)
     ]
 
 

@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from sounding.capture.recorder import Recorder
+from sounding.capture.sample import dense
 from sounding.capture.sources import source_of
 from sounding.measure.loop import Evaluations, Group, Loop
 
@@ -56,7 +57,8 @@ class Facts:
         self.training = model.training
         self.frozen = tuple(n for n, p in model.named_parameters() if not p.requires_grad)
         self.used |= recorder.origins.used
-        for name, identity in recorder.strangers.items():
+        sharded = any(hasattr(p, "to_local") for p in own)  # used as copies that are put together
+        for name, identity in () if sharded else recorder.strangers.items():
             if identity not in held and identity not in self.names:
                 self.strangers.setdefault(name, set()).add(identity)
         for p in model.parameters():
@@ -124,7 +126,7 @@ class Facts:
 
 def _some(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of at most about SPREAD entries."""
-    flat = tensor.detach().flatten()
+    flat = dense(tensor.detach()).flatten()
     return flat[:: max(1, len(flat) // SPREAD)].clone()
 
 
@@ -147,7 +149,8 @@ def _scales(model: nn.Module) -> dict[str, float]:
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if isinstance(module, NORMS) and isinstance(weight, torch.Tensor):
-            found[f"{name}.weight" if name else "weight"] = float(weight.detach().abs().max())
+            weight = dense(weight.detach())
+            found[f"{name}.weight" if name else "weight"] = float(weight.abs().max())
     return found
 
 

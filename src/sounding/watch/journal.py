@@ -13,6 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from sounding.capture.recorder import Recorder
+from sounding.capture.sample import dense
 from sounding.exam import Checkup
 from sounding.measure.examination import read_optimiser
 from sounding.watch.file import VERSION
@@ -40,6 +41,8 @@ class Journal:
                 "subject": subject,
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "pid": os.getpid(),
+                "rank": environment("RANK", 0),
+                "ranks": environment("WORLD_SIZE", 1),
                 "budget": budget,
                 "every": every,
                 "versions": {
@@ -61,6 +64,8 @@ class Journal:
                 "optimiser": read.name,
                 "eps": read.eps,
                 "parameters": sum(p.numel() for p in record.model.parameters()),
+                "parallel": record.parallel,
+                "weights": _mark(record) if record.parallel else "",
             }
         )
         record.rows.heard = functools.partial(self._steps, number)
@@ -153,3 +158,15 @@ class Journal:
         if checkup is not None:
             self.writer.add({"kind": "checkup", "checkup": checkup.to_dict()})
         self.writer.close()
+
+
+def environment(name: str, usual: int) -> int:
+    """A number that a launcher of several processes has set."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else usual
+
+
+def _mark(record: Record) -> str:
+    """A sum over all weights, by which equal ones are known."""
+    parts = [dense(p.detach()) for p in record.model.parameters()]
+    return repr(sum(float(p.double().abs().sum()) for p in parts))

@@ -15,16 +15,20 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sounding.capture.compiled import is_compiled
+from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
 from sounding.capture.recorder import FAILURES, Recorder
+from sounding.capture.sample import dense
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
 from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
+from sounding.watch.ring import Ring
 
 NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
+RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
@@ -66,6 +70,8 @@ class Observer(Listener):
         self._due = True  # the next step may be examined
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
+        self._own = 0.0  # seconds in this step that ran code of ours
+        self._cost = 0.0  # seconds that examining has taken, as they are reported
         self._spent = 0.0  # on steps that were examined, seconds
         self._idle = 0.0  # on the others
         self._start = self._last = time.perf_counter()
@@ -101,6 +107,12 @@ class Observer(Listener):
         """Keep the call, with a tape for the loss that follows, while there is room."""
         return self._try(self._kept, model, given, output)
 
+    def model_call(self, model: nn.Module, call: ModelCall) -> None:
+        """One more call of the coming step."""
+        for record in self.records.values():
+            if record.model is model and record.ring is not None:
+                record.ring.call(call)
+
     def evaluation(self, model: nn.Module, args: Any) -> None:
         """A call without gradients."""
         self._try(self._evaluated, model, args)
@@ -124,6 +136,7 @@ class Observer(Listener):
             self._read, optimizer, False
         )  # a closure's forward and backward ran inside the step
         self._try(self._close, optimizer)
+        self._own = 0.0
 
     # -- a call -----------------------------------------------------------------------------
 
@@ -139,12 +152,19 @@ class Observer(Listener):
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
             if id(optimizer) not in self.records and id(optimizer) not in self._waiting:
-                self._waiting[id(optimizer)] = Record(root, optimizer, keep=self.keep and whole)
+                spread = parallel(self.training.root(model))
+                # In a sharded net every pass waits for the other processes: none is made again.
+                keep = self.keep and whole and spread != "FSDP"
+                record = Record(root, optimizer, keep=keep)
+                record.parallel = spread
+                self._waiting[id(optimizer)] = record
         if self._recorder is not None and self._recorder.model is root:
             return None
         if not self._due and not self._is_new(root):
             return None
-        self._recorder = Recorder(root)
+        every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
+        sparing = self.journal is not None and not any(record.due for record in every)
+        self._recorder = Recorder(root, sparing=sparing)
         return self._recorder
 
     def _is_new(self, root: nn.Module) -> bool:
@@ -194,9 +214,12 @@ class Observer(Listener):
 
     def _measures(self, record: Record | None) -> bool:
         """Whether there is time for the norms of this step."""
-        if record is None or record.count < ALWAYS:
-            return True
-        return self._idle < NORMS * self.budget * (time.perf_counter() - self._start)
+        return record is None or self._affords(record, NORMS)
+
+    def _affords(self, record: Record, share: float) -> bool:
+        """Whether unexamined steps have cost less than so much of the budget; early on it may."""
+        spent = self.budget * (time.perf_counter() - self._start)
+        return record.count < ALWAYS or self._idle < share * spent
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
@@ -223,12 +246,13 @@ class Observer(Listener):
         if record.model is not recorder.model:
             return
         self._recorder = None
+        self._own += recorder.seconds
         record.facts.look(recorder, recorder.model, optimizer, self._held())
         self.examined.append(self.steps)
         self._looked = True
         if self.journal is not None:
             self.journal.look(recorder, optimizer, before=before)
-        if self.journal is None or record.due:
+        if not recorder.sparing and (self.journal is None or record.due):
             recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
             taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
             record.keep_reading(taken)
@@ -244,6 +268,7 @@ class Observer(Listener):
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
             record.step(self._made_of(optimizer), norm, began - self._last)
+            self._turn(record, optimizer, norm)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
@@ -263,10 +288,52 @@ class Observer(Listener):
             return self._now
         return dataclasses.replace(self._shared, kept=[])
 
+    def _turn(self, record: Record, optimizer: Optimizer, norm: torch.Tensor | float) -> None:
+        """Turn the ring of the last steps on by one; stop it where a number is none any more."""
+        if record.ring is None:
+            if record.count == 1 and self._repeatable(record, optimizer):
+                ring = Ring(record.model, optimizer)
+                if ring.fits:
+                    record.ring = ring
+                    ring.begin()
+                    self.training.outermost.add(record.model)
+            return
+        ring = record.ring
+        broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
+        lapsed = record.rows.lapse.now
+        if record.several or (ring.stopped and not broken and not lapsed):
+            ring.clear()
+        if ring.stopped:
+            return
+        rates = tuple(group.get("lr", math.nan) for group in optimizer.param_groups)
+        going = ring.step(record.count - 1, rates, self._now.bound)
+        ring.stopped = bool(ring.generations) and (broken or (lapsed and not going))
+        ring.broken = ring.stopped and broken
+        if ring.stopped or record.several:
+            self.training.outermost.remove(record.model)
+        elif not going and self._affords(record, RING):
+            ring.begin()
+            self.training.outermost.add(record.model)
+        elif not going:
+            ring.clear()
+            self.training.outermost.remove(record.model)
+
+    def _repeatable(self, record: Record, optimizer: Optimizer) -> bool:
+        """Whether steps of this training can be made again from what a ring holds."""
+        alone = sum(other.model is record.model for other in self.records.values()) == 1
+        plain = not isinstance(optimizer, torch.optim.LBFGS)
+        kept = record.begin is not None and not isinstance(record.model, torch.jit.ScriptModule)
+        return alone and plain and kept
+
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
+        self._idle += self.training.outermost.seconds
+        self.training.outermost.seconds = 0.0
         if self._looked:
-            self._spent += max(now - self._last - self._usual, 0.0)
+            above = max(now - self._last - self._usual, 0.0)
+            self._spent += above
+            # What torch loads at its first step is not ours, but counts for when to look again.
+            self._cost += above if self._usual else self._own + now - began
         else:
             self._idle += now - began
             self._plain.append(began - self._last)
@@ -293,6 +360,7 @@ class Observer(Listener):
     def _try(self, function: Any, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
             return None
+        began = time.perf_counter()
         try:
             return function(*args)
         except Exception as error:  # an observer never kills a training
@@ -300,6 +368,8 @@ class Observer(Listener):
             self._recorder = None
             self.training.disarm()
             return None
+        finally:
+            self._own += time.perf_counter() - began
 
     # -- for the file -----------------------------------------------------------------------
 
@@ -318,11 +388,12 @@ class Observer(Listener):
     # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
-        """Fraction of the time since the start that examining took, at most.
+        """Fraction of the time since the start that examining took.
 
-        What torch itself loads at its first step counts too.
+        The first step is charged with what ran code of ours, every later one that was examined with
+        its time above a plain step's, which includes what it does to caches.
         """
-        return (self._spent + self._idle) / max(self._last - self._start, 1e-9)
+        return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
 
 
 def holds(optimizer: Optimizer, model: nn.Module) -> bool:
@@ -339,11 +410,31 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
+def parallel(model: nn.Module) -> str:
+    """How the model is spread over processes: 'DistributedDataParallel', 'FSDP' or ''."""
+    names = [kind.__name__ for kind in type(model).__mro__]
+    if "DistributedDataParallel" in names:
+        return "DistributedDataParallel"
+    return "FSDP" if {"FSDPModule", "FullyShardedDataParallel"} & set(names) else ""
+
+
 def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
-    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if not dense:
+    parts = [dense(g) for g in gradients]
+    if not parts:
         return 0.0
-    return torch.nn.utils.get_total_norm(dense)
+    return torch.nn.utils.get_total_norm(parts)
+
+
+def _no_number(value: torch.Tensor | float) -> bool:
+    """Whether a loss is infinite or NaN, where that is known without waiting for a device."""
+    if isinstance(value, torch.Tensor):
+        return value.device.type == "cpu" and not bool(torch.isfinite(value))
+    return not math.isfinite(value)
+
+
+def _is_nan(norm: torch.Tensor | float) -> bool:
+    """The same of a measured norm, which may be infinite because its square has no place."""
+    return isinstance(norm, torch.Tensor) and norm.device.type == "cpu" and bool(norm.isnan())
 
 
 def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:

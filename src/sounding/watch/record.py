@@ -18,6 +18,7 @@ from sounding.measure.intervene import Scene, Snapshot, Step
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
 from sounding.watch.facts import Facts
+from sounding.watch.ring import Ring
 from sounding.watch.rows import Rows
 
 STEPS = 64  # calls that are kept, to be made again
@@ -62,7 +63,9 @@ class Record:
         keep = keep and _bytes(model) <= WEIGHTS
         self.begin = Snapshot(model, optimizer) if keep else None
         self.several = False
+        self.parallel = ""  # 'DistributedDataParallel' or 'FSDP', where there are more processes
         self.rows = Rows()
+        self.ring: Ring | None = None  # the last steps, where they are kept
         self._bytes = 0
 
     @property

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sounding.watch.lapse import Lapse
+
 COLUMNS = (
     "loss",
     "gradient_norm",
@@ -37,6 +39,8 @@ class Rows:
 
     def __init__(self) -> None:
         self.count = 0  # of all steps
+        self.broken = False  # the newest loss that became a number is none
+        self.lapse = Lapse()
         self.heard: Callable[[int, Block], None] | None = None  # told of every block of new rows
         self._blocks: list[Block] = []
         self._stored = 0
@@ -75,6 +79,8 @@ class Rows:
 
     def _store(self, block: Block) -> None:
         rows = len(block["loss"])
+        self.broken = not np.isfinite(block["loss"][-1])
+        self.lapse.feed(block["loss"])
         if self.heard is not None:
             self.heard(self._told, block)
         self._told += rows

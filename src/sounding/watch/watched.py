@@ -51,6 +51,8 @@ class Training(Result):
     ratio: np.ndarray  # (E, P) norm of the step's update over the norm of the weights
     second: np.ndarray  # (E, P) root of Adam's mean squared gradient, bias corrected
     effective_lr: np.ndarray  # (E, P) lr / (second + eps): the step that one unit of gradient makes
+    parallel: str = ""  # 'DistributedDataParallel' or 'FSDP', of several processes
+    weights: str = ""  # of such, a sum over all weights before the first step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +67,8 @@ class Watched(Result):
     metrics: tuple[Series, ...]  # numbers handed over by the training's author
     checkup: Checkup | None  # what the rules said at the end
     damaged: int  # lines of the file that could not be read
+    processes: int = 1  # that took part; the records of those that are there were put together
+    others: tuple[str, ...] = ()  # files of these
 
 
 def watched(path: str | os.PathLike[str]) -> Watched:
@@ -105,6 +109,7 @@ class Gathered:
         kind = entry["kind"]
         if kind == "run":
             self.run = {name: str(entry.get(name, "")) for name in ("subject", "started")}
+            self.run["ranks"] = min(max(int(entry.get("ranks", 1)), 1), MOST_PROCESSES)
             self.every = None if entry.get("every") is None else int(entry["every"])
         elif kind == "end":
             overhead = _number(entry.get("overhead"))
@@ -139,10 +144,12 @@ class Gathered:
             metrics=tuple(series),
             checkup=self.checkup,
             damaged=self.damaged + damaged,
+            processes=int(self.run.get("ranks", 1)),
         )
 
 
 MOST_TRAININGS = 10_000
+MOST_PROCESSES = 100_000
 
 
 class GatheredTraining:
@@ -159,7 +166,8 @@ class GatheredTraining:
     def take(self, entry: Entry) -> None:
         """One entry that is marked as of this training."""
         if entry["kind"] == "training":
-            self.about = {name: str(entry.get(name, "")) for name in ("model", "optimiser")}
+            names = ("model", "optimiser", "parallel", "weights")
+            self.about = {name: str(entry.get(name, "")) for name in names}
             self.about["eps"] = _number(entry.get("eps"))
         elif entry["kind"] == "steps":
             self.blocks.append(rows(entry))
@@ -199,6 +207,8 @@ class GatheredTraining:
         return Training(
             model=str(self.about.get("model", "")),
             optimiser=str(self.about.get("optimiser", "")),
+            parallel=str(self.about.get("parallel", "")),
+            weights=str(self.about.get("weights", "")),
             eps=_number(self.about.get("eps")),
             steps=columns.pop("step").astype(np.int64),
             layers=tuple(self.layers),

@@ -18,6 +18,7 @@ from sounding.zoo.programs.outputs import OUTPUTS
 from sounding.zoo.programs.ownership import OWNERSHIP
 from sounding.zoo.programs.plateaus import PLATEAUS
 from sounding.zoo.programs.rates import RATES
+from sounding.zoo.programs.relapses import RELAPSES
 from sounding.zoo.programs.signals import SIGNALS
 from sounding.zoo.programs.spikes import SPIKES
 from sounding.zoo.programs.units import UNITS
@@ -41,6 +42,7 @@ PROGRAMS = (
     *RATES,
     *OPTIMISER,
     *SPIKES,
+    *RELAPSES,
     *FINE_TUNED,
     *PLATEAUS,
     *NORMALISATION,

@@ -31,6 +31,24 @@ def accumulation(_: bool) -> float:
     return -ending(losses)
 
 
+def worse_and_worse_labels(_: bool) -> float:
+    """The clean labels come first; in the end six in ten are drawn at random."""
+    train, test = split(CLUSTERS)
+    net = mlp(32, 64, 10)
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
+    losses = []
+    for step, (x, y) in enumerate(batches(train, steps=400)):
+        wrong = torch.rand(len(y)) < 0.6 * step / 400
+        labels = torch.where(wrong, torch.randint(0, 10, y.shape), y)
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(net(x), labels)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    evaluate(net, test, functional.cross_entropy)
+    return -ending(losses)
+
+
 def scaled_loss(_: bool) -> float:
     """As mixed precision does by hand: scaled up, scaled down, and only then clipped."""
     train, test = split(CLUSTERS)
@@ -192,6 +210,12 @@ STEPS: tuple[Program, ...] = (
         scaled_loss,
         (),
         "exploding gradient, clipping sets the rate: 65,536 times too large, until unscaled",
+    ),
+    Program(
+        "worse and worse labels",
+        worse_and_worse_labels,
+        (),
+        "what was learnt is lost: the loss rises, for the batches become harder",
     ),
     Program(
         "gradient scaler",
