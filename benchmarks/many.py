@@ -14,7 +14,7 @@ The convolutions say why they gain little. A convolution with other weights in e
 a grouped one for torch. On CPUs it takes as long as its parts one by one, or longer; unfolding into
 a matrix product pays for a single channel only. What is gained is the time around the convolutions
 (autograd, optimiser, batches): most of the step where batches and pictures are small, next to
-nothing where they are not.
+nothing where they are not: on a busy machine 7.0 at 4 samples of 8 x 8 and 1.6 at 64.
 """
 
 from __future__ import annotations
