@@ -48,7 +48,7 @@ QUICK, FULL = criterion(50, 2000), criterion(500, 20_000)
 
 
 def quick(lab: Lab, *, runs: int = 50, starts: int = 2000, rule: str = QUICK) -> Measured:
-    """Half a minute of one core."""
+    """Under a minute of one core."""
     counts = lab.map(sensed, [
         {"m": m, "runs": runs if m == ENOUGH else min(runs, 10), "seed": SEED} for m in COUNTS
     ])  # fmt: skip
