@@ -171,11 +171,11 @@ CLAIM = Claim(
     ),
     depends=(
         "Theory is for infinite width: at width 600 correlations of chaotic nets lie up to 0.04 "
-        "above it. The depth that can be trained is an empirical rule, about 6 "
-        "xi_c in the paper, and moves with steps, optimiser and width: here SGD with "
-        "momentum gets nets of 12 xi_c off chance at the best learning rate. ReLU nets have no finite "
-        "depth scale at their critical point: two inputs approach one another by a power law, as "
-        "is shown beside the verdict."
+        "above it. The depth that can be trained is an empirical rule, about 6 xi_c in the paper, "
+        "and moves with steps, optimiser and width: here SGD with momentum gets nets of 12 xi_c "
+        "off chance at the best learning rate. ReLU nets have no finite depth scale at their "
+        "critical point: two inputs approach one another by a power law, as is shown beside the "
+        "verdict."
     ),
 )
 
