@@ -475,6 +475,7 @@ def study() -> Study:
         charts=(chart(),),
         how="Thirty layers of width 512, eight seeds.",
         depends="Adam rescues Xavier's net.",
+        changed="",
         seconds=62.0,
     )
 

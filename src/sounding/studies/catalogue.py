@@ -83,6 +83,7 @@ def study(
         charts=tuple(charts),
         how=claim.how,
         depends=claim.depends,
+        changed=claim.changed,
         seconds=max(lab.seconds, time.perf_counter() - began),
     )
     if store is not None:

@@ -27,6 +27,7 @@ class Study(Result):
     charts: tuple[Chart, ...]
     how: str  # what is measured, on what
     depends: str  # where the claim stops to hold, and what folklore has wrong
+    changed: str  # what of the design was changed after a first look at results
     seconds: float  # of this run; runs that were in the store took none
 
     @property
@@ -70,6 +71,7 @@ class Claim:
     full_criterion: str = ""  # where it differs
     how: str  # what is measured, on what
     depends: str = ""  # where the claim stops to hold, and what folklore has wrong
+    changed: str = ""  # what of the design was changed after a first look at results
 
     def criterion_at(self, scale: str) -> str:
         """The rule of that scale."""

@@ -85,6 +85,10 @@ CLAIM = Claim(
         "u_j) over pairs of rows on spheres. The sphere is part of the loss, so plain steps stay "
         "near it; curvatures along it are unchanged."
     ),
+    changed=(
+        "A first run with noise every 100 steps found no run of 50 below the loss asked for, "
+        "because the noise itself kept them above it; the interval was raised to 300."
+    ),
     depends=(
         "On orthogonal components and on the objective. The plain squared error |T - sum of "
         "u_i^4|^2 of the same tensor has other minima, in which runs end; this is reported "

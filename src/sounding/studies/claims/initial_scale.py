@@ -87,6 +87,10 @@ CLAIM = Claim(
         "comes back from the last one, and the mean square of every layer's pre-activations and of "
         "their gradients is fitted by a straight line on the log scale."
     ),
+    changed=(
+        "A first run left one of 17 parts open: 5 % of a slope that is nearly zero was the "
+        "tolerance. It is 5 % of log10(2) at least now."
+    ),
     depends=(
         "He's rule keeps the second moment, not the variance, and not a mean of zero: behind a "
         "ReLU the activations have mean 0.399 of the pre-activations' deviation, which is measured "

@@ -123,6 +123,10 @@ CLAIM = Claim(
         "in one step, in parts of its deviation, and how much the gradient changes per distance "
         "at points along it."
     ),
+    changed=(
+        "The momentum was chosen after trials, as one that gives learning rates like those "
+        "published."
+    ),
     depends=(
         "The comparison needs a plain net that is well initialised: with PyTorch's default such a "
         "deep net stays at chance, and then everything 'is as good as batch normalisation'. On a "

@@ -141,6 +141,10 @@ CLAIM = Claim(
         "at random. Accuracy on the whole training part is measured after every epoch, until it "
         "is 1. A regression on targets from N(0, 1) is fitted as well."
     ),
+    changed=(
+        "Rate, batch size and initialisation were chosen on a seed of its own, at which the "
+        "five kinds of data could be told apart; at a rate of 0.01 their order blurs."
+    ),
     depends=(
         "How many times slower random labels are depends on the data and the net; the paper has "
         "about 3.5 for Inception on CIFAR-10. One permutation of all pixels cannot matter to a "
