@@ -57,7 +57,7 @@ from sounding.view.terminal_curvature import (
 )
 from sounding.view.terminal_landscape import show_facts, show_path, show_surface
 from sounding.view.terminal_lines import LABEL, cut, holds_utf8, put, put_code, put_labelled
-from sounding.view.terminal_study import chart_lines, show_studies
+from sounding.view.terminal_study import show_studies, show_study
 from sounding.view.wording_points import escape_facts, point_facts
 
 SEVERITY = {"problem": "bold red", "caution": "bold yellow"}
@@ -180,18 +180,7 @@ def _(result: Repair, console: Console) -> None:
 
 @_show.register
 def _(result: Study, console: Console) -> None:
-    put(console, Text(f"{result.name}: ", style="bold").append(result.claim))
-    put_labelled(console, "source", result.source)
-    put_labelled(console, "criterion", result.criterion)
-    for chart in result.charts:
-        for line in chart_lines(chart):
-            put(console, line, indent=2)
-    for i, verdict in enumerate(result.verdicts):
-        if i > 0:
-            put(console, Text(verdict.statement), indent=2)
-        _judged(console, verdict, indent=4 if i > 0 else 0)
-    said = f"{result.scale} scale, {number(result.seconds)} s"
-    put(console, Text(said, style="bright_black"))
+    show_study(console, result)
 
 
 @_show.register
