@@ -504,10 +504,10 @@ def test_a_name_taken_lazily_from_the_package_is_followed(package):
 
 
 def test_of_a_function_only_what_it_uses_matters(tmp_path):
-    from sounding.studies import he_2015_depth
+    from sounding.studies.claims import he_2015_depth
 
-    run, whole = covered(he_2015_depth._said), covered(he_2015_depth)
-    assert "sounding.train.loop:train" in run
+    run, whole = covered(he_2015_depth.dense_case), covered(he_2015_depth)
+    assert "sounding.train.recipe:Recipe" in run
     assert not any(name.startswith("sounding.verdict") for name in run)
     assert "sounding.verdict:judge" in whole
     assert set(run) < set(whole)
@@ -516,7 +516,7 @@ def test_of_a_function_only_what_it_uses_matters(tmp_path):
 def test_what_a_training_runs_is_among_what_its_version_covers():
     from sounding.curvature.eigenpairs import eigenpairs
     from sounding.curvature.hessian import hessian
-    from sounding.studies import he_2015_depth
+    from sounding.studies.claims import he_2015_depth
     from sounding.train import Case, Recipe, train
 
     ran = set()

@@ -24,7 +24,7 @@ from sounding.result import Result
 def _classes():
     """All classes of results in the package."""
     for module in pkgutil.walk_packages(sounding.__path__, "sounding."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and "integrations." not in module.name:
             importlib.import_module(module.name)
     found, todo = [], [Result]
     while todo:
