@@ -78,7 +78,7 @@ def test_a_module_runs_as_with_python_m(tmp_path: Path) -> None:
     write(tmp_path / "package", "", "__init__.py")
     write(tmp_path / "package", TRAIN, "train.py")
     plain = call("-m", "package.train", "a", cwd=tmp_path)
-    watched = run("-m", "package.train", "a", cwd=tmp_path)
+    watched = run("--no-tests", "-m", "package.train", "a", cwd=tmp_path)
     assert watched.stdout == plain.stdout
     assert watched.returncode == 0
 
@@ -90,7 +90,7 @@ def test_a_module_runs_as_with_python_m(tmp_path: Path) -> None:
 def test_the_scripts_end_stays_its_own(tmp_path: Path, line: str, code: int) -> None:
     write(tmp_path, TRAIN + f"\n{line}\n")
     plain = call("train.py", cwd=tmp_path)
-    watched = run("--check", "train.py", cwd=tmp_path)
+    watched = run("--no-tests", "--check", "train.py", cwd=tmp_path)
     assert plain.returncode == watched.returncode == code
     assert watched.stdout == plain.stdout
     last = plain.stderr.strip().splitlines()[-1:]
@@ -142,7 +142,7 @@ for step in range(40):
 
 def test_a_sick_script_is_named_with_its_line_and_check_sets_the_code(tmp_path: Path) -> None:
     write(tmp_path, SICK)
-    assert run("train.py", cwd=tmp_path).returncode == 0
+    assert run("--no-tests", "train.py", cwd=tmp_path).returncode == 0
     result = run("--check", "--json", "out.json", "train.py", cwd=tmp_path)
     assert result.returncode == 1
     assert "SD303" in result.stderr
@@ -157,7 +157,7 @@ def test_a_sick_script_is_named_with_its_line_and_check_sets_the_code(tmp_path: 
 
 def test_json_to_standard_output_is_one_document_after_the_scripts_own(tmp_path: Path) -> None:
     write(tmp_path, SICK + "print('the end')")
-    result = run("--json", "-", "train.py", cwd=tmp_path)
+    result = run("--no-tests", "--json", "-", "train.py", cwd=tmp_path)
     own, document = result.stdout.split("\n", 1)
     assert own == "the end"
     assert json.loads(document)["findings"][0]["code"] == "SD303"
@@ -192,14 +192,14 @@ for step in range(6):
 print(sum(p.sum().item() for p in b.parameters()))
 """
     write(tmp_path, text)
-    watched = run("--overhead", "100", "train.py", cwd=tmp_path)
+    watched = run("--no-tests", "--overhead", "100", "train.py", cwd=tmp_path)
     assert watched.stdout == call("train.py", cwd=tmp_path).stdout
     assert "observer failed" not in watched.stderr
 
 
 def test_an_error_inside_the_model_is_the_scripts_own(tmp_path: Path) -> None:
     write(tmp_path, SICK.replace("nn.Linear(32, 3)", "nn.Linear(31, 3)"))
-    plain, watched = call("train.py", cwd=tmp_path), run("train.py", cwd=tmp_path)
+    plain, watched = call("train.py", cwd=tmp_path), run("--no-tests", "train.py", cwd=tmp_path)
     assert watched.returncode == plain.returncode == 1
     assert watched.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
     assert "mat1 and mat2" in watched.stderr
@@ -212,7 +212,7 @@ def test_a_compiled_model_is_seen_under_its_own_names(tmp_path: Path) -> None:
         "optimizer =", "plain = model\nmodel = torch.compile(model, backend='eager')\noptimizer ="
     )
     write(tmp_path, text)
-    result = run("--json", "out.json", "train.py", cwd=tmp_path)
+    result = run("--no-tests", "--json", "out.json", "train.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
     first = json.loads((tmp_path / "out.json").read_text())["result"]["findings"][0]
