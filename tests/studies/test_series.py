@@ -10,8 +10,8 @@ from sounding import load
 from sounding.cli import main
 from sounding.store import Store
 from sounding.studies import catalogue
+from sounding.studies.claim import Claim, Studies
 from sounding.studies.series import study_all
-from sounding.studies.study import Claim, Studies
 from sounding.verdict import every
 
 RAN = []

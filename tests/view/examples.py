@@ -27,7 +27,7 @@ from sounding.remedies.remedy import Remedy
 from sounding.result import Profile, Series
 from sounding.rules.finding import Finding, Outcome
 from sounding.studies.chart import Chart, Line
-from sounding.studies.study import Study
+from sounding.studies.claim import Study
 from sounding.train import Trial
 from sounding.verdict import Verdict
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sounding.load import load
@@ -145,6 +145,7 @@ FIELDS = (
     st.sampled_from(["training", "steps", "layers", "depth", "metric", "findings", "end", "odd"]),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
 )
+@example("metric", {"value": None, "step": 2.0**63})
 @settings(max_examples=300, deadline=None)
 def test_entries_with_a_right_checksum_and_wrong_content_are_left_out(kind, fields):
     gathered = Gathered()

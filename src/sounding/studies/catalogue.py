@@ -11,8 +11,8 @@ from concurrent.futures import Executor
 
 from sounding.store import Store, code_version
 from sounding.studies import claims
+from sounding.studies.claim import SCALES, Claim, Study
 from sounding.studies.lab import Lab
-from sounding.studies.study import SCALES, Claim, Study
 from sounding.train import Progress, silent, train_many
 
 TOPICS = (

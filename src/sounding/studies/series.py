@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 from sounding.store import Store
 from sounding.studies.catalogue import STUDIES, study, version_of
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.train import Progress, silent
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sounding.result import write_text
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.view import wording_study
 from sounding.view.page import book_index, document, page, rendered
 from sounding.view.wording import MARKS

@@ -26,7 +26,7 @@ from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result, Series
 from sounding.run import Run
 from sounding.studies.chart import Chart
-from sounding.studies.study import Study
+from sounding.studies.claim import Study
 from sounding.verdict import Verdict
 from sounding.view import palette, wording
 from sounding.view.depth import Curve, depth, finding

@@ -33,7 +33,7 @@ from sounding.prove import Proof, Repair
 from sounding.remedies import code
 from sounding.result import Profile, Result, Series, write_text
 from sounding.run import Run
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import (
     atlas,

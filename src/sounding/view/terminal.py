@@ -40,7 +40,7 @@ from sounding.remedies import code
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import wording
 from sounding.view.depth import caveats, depth

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sounding.studies.chart import Chart, Line
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import wording_study
 from sounding.view.numbers import number

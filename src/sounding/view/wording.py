@@ -28,7 +28,7 @@ from sounding.prove import Proof, Repair
 from sounding.result import Profile, Result
 from sounding.rules.finding import Finding
 from sounding.run import Run
-from sounding.studies.study import Studies, Study
+from sounding.studies.claim import Studies, Study
 from sounding.verdict import Verdict
 from sounding.view import (
     wording_curvature,

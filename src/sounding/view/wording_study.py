@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sounding.studies.study import SCALES, Study
+from sounding.studies.claim import SCALES, Study
 from sounding.verdict import Verdict
 from sounding.view.numbers import count, number, together
 from sounding.view.wording import DECADES, MARKS

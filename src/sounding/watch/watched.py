@@ -117,14 +117,14 @@ class Gathered:
         elif kind == "findings":
             self.findings.append(
                 {
-                    "step": int(entry["step"]),
+                    "step": _step(entry["step"]),
                     "found": [{str(k): v for k, v in one.items()} for one in entry["found"]],
                 }
             )
         elif kind == "checkup":
             self.checkup = Checkup.from_dict(entry["checkup"])
         elif kind == "metric":
-            point = int(entry["step"]), _number(entry["value"])
+            point = _step(entry["step"]), _number(entry["value"])
             self.metrics.setdefault(str(entry["name"]), []).append(point)
         elif kind in ("training", "steps", "layers", "depth"):
             number = int(entry["training"])
@@ -185,7 +185,7 @@ class GatheredTraining:
 
     def _depth(self, entry: Entry) -> Entry:
         layers, parameters = self.names[int(entry["layers"])]
-        found: Entry = {"step": int(entry["step"]), "lr": _number(entry.get("lr"))}
+        found: Entry = {"step": _step(entry["step"]), "lr": _number(entry.get("lr"))}
         for name in (*DEPTH, "ratio", "second"):
             of, known = (layers, self.layers) if name in DEPTH else (parameters, self.parameters)
             values = np.full(len(known), np.nan, dtype=np.float32)
@@ -239,6 +239,13 @@ class GatheredTraining:
 def _series(name: str, points: list[tuple[int, float]]) -> Series:
     steps, values = np.array(points, dtype=np.float64).T
     return Series(quantity=name, unit="", steps=steps.astype(np.int64), values=values)
+
+
+def _step(value: Any) -> int:
+    """A step's number; one that no training reaches is damage."""
+    if not abs(number := int(value)) < 2**53:
+        raise ValueError(f"there is no step {number}")
+    return number
 
 
 def _number(value: Any) -> float:

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from sounding.studies import samples, study
+from sounding.studies.claim import Study
 from sounding.studies.claims import he_2015_depth as he
 from sounding.studies.lab import Lab
-from sounding.studies.study import Study
 
 
 @pytest.mark.parametrize("scheme", he.FACTORS)

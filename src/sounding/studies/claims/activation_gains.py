@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
-from sounding.studies.study import Claim, Measured
 from sounding.theory import (
     activation,
     backward_gain,

@@ -13,9 +13,9 @@ import torch
 
 from sounding.problems import MatrixSensing, SpuriousSensing, descend_together
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.points import agreement
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall, proportion, within
 
 SIZE, RANK = 12, 2

@@ -18,10 +18,10 @@ from torch.nn import functional
 from sounding.compare import compare
 from sounding.data import Labelled
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.claims.wilson_2017_cifar import VGG16, vgg
 from sounding.studies.lab import Lab
 from sounding.studies.samples import accuracy, cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe
 from sounding.verdict import judge, mean, within
 

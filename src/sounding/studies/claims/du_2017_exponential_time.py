@@ -15,8 +15,8 @@ import torch
 
 from sounding.problems import Noise, Staircase, descend_together
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Estimate, Verdict, every, linearity, overall, slope, within
 
 STEEPNESS = (1.0, 1.5, 2.0, 3.0)  # L, as in the paper's figure; gamma = 1

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
-from sounding.studies.study import Claim, Measured
 from sounding.theory import activation, log_gain_per_layer
 from sounding.verdict import Verdict, agrees, overall, slope
 

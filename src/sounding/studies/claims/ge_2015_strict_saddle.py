@@ -11,8 +11,8 @@ import torch
 
 from sounding.problems import Pitchfork, Problem, TensorComponent, Textbook
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall
 
 GAMMA, SIZE = 0.5, 10

@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.samples import cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.theory import activation, predict, weight_variance
 from sounding.train import Case, Recipe, seeded, train
 from sounding.verdict import Verdict, agrees, judge, mean, overall, within

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.theory import activation, chi, fixed_point, mean, second_moment
 from sounding.verdict import Verdict, agrees, every, overall, slope, within
 

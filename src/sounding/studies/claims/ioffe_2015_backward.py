@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured
-from sounding.studies.study import Claim, Measured
 from sounding.theory import batch_norm as closed
 from sounding.verdict import Verdict, every, overall
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.deep_nets import (
     DEFAULT,
     NONE,
@@ -23,7 +24,6 @@ from sounding.studies.deep_nets import (
 from sounding.studies.lab import Lab
 from sounding.studies.lines import measured
 from sounding.studies.samples import needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Trial, final_loss
 from sounding.verdict import Verdict, every, judge, overall
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.theory import Activation, activation
 from sounding.verdict import Verdict, every, overall
 

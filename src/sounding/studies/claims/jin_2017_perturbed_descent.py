@@ -16,8 +16,8 @@ from scipy.special import digamma
 from sounding.optim import NoisySGD, PerturbedSGD
 from sounding.problems import Noise, Pitchfork, descend_together
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Estimate, Verdict, every, mean, overall, slope, within
 
 GAMMA, LR = 0.5, 0.2

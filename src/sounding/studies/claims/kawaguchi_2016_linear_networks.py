@@ -16,8 +16,8 @@ import torch
 
 from sounding.problems import LinearNetwork, Noise, descend_together
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Estimate, Verdict, every, overall, slope, within
 
 D_X, D_Y = 5, 4

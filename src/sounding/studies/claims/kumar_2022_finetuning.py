@@ -22,9 +22,9 @@ from torch.nn import functional
 from sounding.remedies import prescribe
 from sounding.remedies.apply import apply
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.samples import accuracy, cifar, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe, seeded, train
 from sounding.verdict import Verdict, every, judge, overall, proportion, within
 

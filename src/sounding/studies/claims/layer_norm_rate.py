@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.deep_nets import LAYER, NONE, deep_case, largest_stable, stable_rates
 from sounding.studies.lab import Lab
 from sounding.studies.lines import measured
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall
 
 SEEDS = (0, 1, 2, 3, 4)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall
 
 RAW, STANDARD, WHITE = "raw", "standardised", "whitened"

@@ -14,8 +14,8 @@ import torch
 from sounding.problems import Pitchfork, descend_together
 from sounding.problems.problem import orthogonal
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Estimate, Verdict, every, overall, slope, within
 
 GAMMA, LR, SIZE = 0.5, 0.2, 10

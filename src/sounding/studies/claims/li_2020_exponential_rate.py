@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.residual_nets import residual_net
 from sounding.studies.samples import accuracy, cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.theory.exponential_rate import equivalent_rates, first_velocity, shrinkage
 from sounding.train import Case, Recipe, Trial, final_loss, seeded
 from sounding.verdict import Verdict, agrees, every, overall

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import every, overall, slope
 
 STEPS = {"1/beta": 1.0, "2/(alpha + beta)": 2.0}  # names of the two step sizes

@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import predicted
 from sounding.studies.samples import digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.theory import born_dead
 from sounding.train import Case, Recipe, Trial
 from sounding.verdict import Verdict, every, mean, overall, proportion, within

@@ -21,9 +21,9 @@ from torch.nn import functional
 from sounding.remedies import prescribe
 from sounding.remedies.apply import apply
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.samples import digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.train import Case, Recipe, Trial, final_loss, seeded
 from sounding.verdict import Verdict, agrees, every, judge, overall
 

@@ -13,8 +13,8 @@ import torch
 
 from sounding.problems import Recurrence
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, overall, proportion, within
 
 STARTS = 20

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall
 
 THRESHOLDS = (1e-2, 0.1, 1.0, 10.0, 100.0)

@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
 from sounding.studies.reaching import steps_until
 from sounding.studies.samples import digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.theory import (
     activation,
     critical_variance,

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.theory import activation, bias_variance, fans, fixed_point, weight_variance
 from sounding.train import seeded
 from sounding.verdict import Verdict, agrees, every, overall, slope

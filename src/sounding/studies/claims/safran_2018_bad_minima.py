@@ -15,8 +15,8 @@ import torch
 
 from sounding.problems import StudentTeacher, bad_minima
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall, slope, within
 
 SEED = 0

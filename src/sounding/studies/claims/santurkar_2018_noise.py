@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.deep_nets import (
     DEFAULT,
     HE,
@@ -26,7 +27,6 @@ from sounding.studies.deep_nets import (
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured
 from sounding.studies.samples import needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, final_loss, train
 from sounding.verdict import Verdict, judge, overall
 

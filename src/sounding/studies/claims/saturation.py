@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
 from sounding.studies.reaching import steps_until
 from sounding.studies.samples import digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.theory import activation, forward_gain, second_moment
 from sounding.theory import mean as gaussian_mean
 from sounding.train import Case, Recipe

@@ -21,11 +21,11 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.learning_rates import Arm, tuned
 from sounding.studies.lines import measured, predicted
 from sounding.studies.samples import accuracy, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.theory import (
     activation,
     chi,

@@ -11,9 +11,9 @@ from scipy import optimize
 
 from sounding.problems import QuadraticNetwork, descend_together
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.points import agreement
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall
 
 INPUTS = 5

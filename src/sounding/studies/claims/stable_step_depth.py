@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import every, overall
 
 SCALES, DEPTHS, WIDTH, SAMPLES = (1.0, 2.0, 4.0), (4, 8, 16, 32), 256, 32

@@ -14,8 +14,8 @@ from sounding.landscape.stationary import stationary
 from sounding.problems import TEXTBOOK, Problem, Textbook, random_critical_points
 from sounding.problems.known import DEGENERATE, KINDS, NON_STRICT_SADDLE, UNDECIDED, Known
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall, proportion, within
 
 OPEN = 0.02  # share of undecided points, at most

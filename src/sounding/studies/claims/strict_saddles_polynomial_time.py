@@ -26,8 +26,8 @@ from sounding.problems import (
     descend_together,
 )
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall, slope, within
 
 GAP = 1e-3  # of the fall from the origin, or the start, to the global minimum

@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab
 from sounding.studies.learning_rates import Arm, tuned
 from sounding.studies.lines import measured
 from sounding.studies.samples import Split, accuracy, cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe, final_loss
 from sounding.verdict import Verdict, judge, mean, within
 

@@ -17,9 +17,9 @@ from torch import nn
 from sounding.objective import Batch, Objective
 from sounding.problems import SeparableData
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
-from sounding.studies.study import Claim, Measured
 from sounding.train import Case, Recipe, Trial
 from sounding.verdict import Verdict, agrees, every, overall
 

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.deep_nets import test_accuracy
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured, predicted
 from sounding.studies.residual_nets import residual_net
 from sounding.studies.samples import cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe, Trial, seeded
 from sounding.verdict import every, judge, mean, overall, slope, within
 

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from sounding.measure.widths import coordinate_check
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab
 from sounding.studies.samples import digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.theory import maximal_update
 from sounding.verdict import Verdict, overall, slope, within
 

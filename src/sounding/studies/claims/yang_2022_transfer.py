@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.claims.yang_2022_coordinates import (
     BASE,
     MUP,
@@ -26,7 +27,6 @@ from sounding.studies.claims.yang_2022_coordinates import (
 )
 from sounding.studies.lab import Lab
 from sounding.studies.samples import digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.train import Case, Recipe, Trial
 from sounding.verdict import Verdict, every, judge, overall
 

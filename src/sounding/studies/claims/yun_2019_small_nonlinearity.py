@@ -16,8 +16,8 @@ import torch
 from sounding.problems import SlightRectifier, ThreePoints, descend_together
 from sounding.problems.three_points import ACTIVATIONS
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.verdict import Verdict, every, overall, slope, within
 
 BENDS = (1e-1, 1e-2, 1e-3, 1e-4)  # s_+ - 1, s_- being 1

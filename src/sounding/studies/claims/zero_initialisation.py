@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
 from sounding.studies.samples import accuracy, digit_images
-from sounding.studies.study import Claim, Measured
 from sounding.train import Case, Recipe, Trial, seeded
 from sounding.verdict import Verdict, every, judge, overall
 

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.lines import measured
 from sounding.studies.residual_nets import residual_net
 from sounding.studies.samples import accuracy, cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe, final_loss, seeded
 from sounding.train.batches import draw
 from sounding.verdict import Verdict, agrees, every, judge, mean, overall, within

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
 from sounding.studies.samples import accuracy, cifar, digit_images, needs
-from sounding.studies.study import Claim, Measured, not_tested
 from sounding.train import Case, Recipe, Trial, train
 from sounding.verdict import Verdict, every, mean, overall, within
 

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
-from sounding.studies.study import Claim, Measured
 from sounding.train import Case, Recipe, train
 from sounding.verdict import Verdict, correlation, every, linearity, overall, slope, within
 

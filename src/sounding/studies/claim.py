@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sounding.result import Result
 from sounding.studies.chart import Chart
-from sounding.studies.lab import Lab
 from sounding.verdict import Verdict, untested
+
+if TYPE_CHECKING:
+    from sounding.studies.lab import Lab
 
 SCALES = ("quick", "full")
 
