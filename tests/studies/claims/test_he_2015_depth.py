@@ -59,18 +59,6 @@ def test_nets_have_thirty_weighted_layers():
     assert conv(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
-def test_the_learning_rate_is_chosen_by_training_loss_on_its_own_seed():
-    said = []
-    lab = Lab(progress=lambda *words: said.append(words))
-    settings = {"scheme": he.HE, "width": 8, "steps": 3}
-    arm = he.tuned(lab, he.dense_case, settings, (1e-4, 1e-2, 10.0))
-    losses = [he.final_loss(trial) for trial in arm.search]
-    assert arm.lr == (1e-4, 1e-2, 10.0)[int(np.argmin(losses))]
-    assert [t.seed for t in arm.search] == [he.TUNING_SEED] * 3
-    assert [t.seed for t in arm.trials] == list(he.SEEDS)
-    assert len(said) == 8
-
-
 @pytest.fixture(scope="module")
 def small():
     """The quick scale, smaller: 15 steps teach nothing, and the verdict must say so."""
@@ -84,7 +72,7 @@ def test_a_net_that_does_not_train_is_not_called_trained(small):
     assert verdicts[0].outcome == "refuted"
     trains = next(v for v in verdicts[1:] if v.statement.startswith("with He"))
     assert trains.outcome == "refuted"
-    assert "edge of the grid" in trains.note
+    assert "edge" in trains.note
 
 
 def test_every_part_is_there_and_progress_ends_at_its_total(small):

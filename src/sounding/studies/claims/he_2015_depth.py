@@ -9,11 +9,9 @@ Letters: L layers, S seeds.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,6 +21,8 @@ from torch.nn import functional
 from sounding.studies.chart import Chart, Line
 from sounding.studies.claim import Claim, Measured, not_tested
 from sounding.studies.lab import Lab, grid
+from sounding.studies.learning_rates import TUNING_SEED, Arm, tuned
+from sounding.studies.lines import measured, predicted
 from sounding.studies.samples import accuracy, cifar, digit_images, needs
 from sounding.train import Case, Recipe, Trial, final_loss, seeded
 from sounding.verdict import Verdict, agrees, every, judge, overall
@@ -35,7 +35,7 @@ TOLERANCE = 0.5  # decades, over all layers; the published criterion of this pro
 TRAINED, STALLED = 0.5, 0.2  # training accuracy, of ten classes
 LRS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 ADAM_LR = 3e-4  # the lower end of where Adam was seen to rescue Xavier's net
-SEEDS, TUNING_SEED = (0, 1, 2, 3, 4), 100  # learning rates are chosen on a seed of their own
+SEEDS = (0, 1, 2, 3, 4)
 VARIANCE_SEEDS = tuple(range(8))
 
 STATEMENT = (
@@ -72,12 +72,11 @@ def quick(
     lab.plan(len(FACTORS) * (len(VARIANCE_SEEDS) + len(lrs) + len(SEEDS)) + len(SEEDS))
     parts, charts = variance_arm(width, lab)
     size = {"width": training_width, "steps": steps}
-    he, xavier, default = (
-        tuned(lab, dense_case, {"scheme": scheme, **size}, lrs) for scheme in FACTORS
-    )
+    settings = {scheme: {"scheme": scheme, **size} for scheme in FACTORS}
+    he, xavier, default = tuned(lab, dense_case, settings, lrs, SEEDS).values()
     adam = {"scheme": XAVIER, **size, "optimiser": "adam", "lr": ADAM_LR}
     rescued = lab.train(dense_case, [{**adam, "seed": seed} for seed in SEEDS])
-    parts += [_trains(he, lrs), _stalls(xavier, XAVIER)]
+    parts += [_trains(he), _stalls(xavier, XAVIER)]
     verdict = overall(_compared(xavier, he), parts, statement=STATEMENT, criterion=QUICK)
     reported = [_stalls(default, DEFAULT), _rescued(xavier, rescued)]
     return (verdict, *parts, *reported), charts
@@ -97,7 +96,8 @@ def full(
         return not_tested(STATEMENT, FULL, reason, unit="training accuracy")
     size = {"device": device, "images": images, "steps": steps, "channels": channels}
     lab.plan(2 * (len(lrs) + len(SEEDS)) + 2)
-    he, xavier = (tuned(lab, conv_case, {"scheme": scheme, **size}, lrs) for scheme in (HE, XAVIER))
+    settings = {scheme: {"scheme": scheme, **size} for scheme in (HE, XAVIER)}
+    he, xavier = tuned(lab, conv_case, settings, lrs, SEEDS).values()
     runs_of_xavier = (*xavier.search, *xavier.trials)
     flat = every(
         [abs(final_loss(trial) / math.log(10) - 1) for trial in runs_of_xavier],
@@ -105,7 +105,7 @@ def full(
         statement="with Xavier the final loss stays within 1 % of log(10), at every learning rate",
         seeds=[trial.seed for trial in runs_of_xavier],
     )
-    parts = [_trains(he, lrs), flat]
+    parts = [_trains(he), flat]
     verdict = overall(_compared(xavier, he), parts, statement=STATEMENT, criterion=FULL)
     normalised = lab.train(
         conv_case,
@@ -115,7 +115,7 @@ def full(
         ],
     )
     both = every(
-        _accuracies(normalised),
+        [trial.metrics["accuracy"] for trial in normalised],
         above=TRAINED,
         statement="reported: with batch normalisation both initialisations train",
         seeds=[TUNING_SEED, TUNING_SEED],
@@ -199,12 +199,12 @@ def variance_arm(width: int, lab: Lab) -> tuple[list[Verdict], list[Chart]]:
         signal = runs[:, 0] - runs[:, 0, :1]  # (S, L) since the first layer
         gradient = runs[:, 1] - runs[:, 1, -1:]  # (S, L) since the last one
         theory = math.log10(factor) * np.arange(DEPTH)  # (L,)
-        for name, measured, expected, end in (
+        for name, change, expected, end in (
             ("signal", signal, theory, -1),
             ("gradient", gradient, theory[::-1], 0),
         ):
-            verdicts.append(_agreement(f"{name} with {scheme}", measured[:, end], expected[end]))
-            lines[name] += _lines(scheme, measured, expected)
+            verdicts.append(_agreement(f"{name} with {scheme}", change[:, end], expected[end]))
+            lines[name] += _lines(scheme, change, expected)
     return verdicts, [_chart(name, tuple(drawn)) for name, drawn in lines.items()]
 
 
@@ -238,12 +238,9 @@ def _agreement(what: str, measured: np.ndarray, expected: float) -> Verdict:
     )
 
 
-def _lines(scheme: str, measured: np.ndarray, expected: np.ndarray) -> list[Line]:
-    layers, error = np.arange(1, DEPTH + 1), measured.std(0, ddof=1) / math.sqrt(len(measured))
-    return [
-        Line(label=scheme, x=layers, y=measured.mean(0), error=error),
-        Line(label=f"{scheme}, theory", x=layers, y=expected, theory=True),
-    ]
+def _lines(scheme: str, runs: np.ndarray, expected: np.ndarray) -> list[Line]:
+    layers = np.arange(1, DEPTH + 1)
+    return [measured(scheme, layers, runs), predicted(f"{scheme}, theory", layers, expected)]
 
 
 def _chart(what: str, lines: tuple[Line, ...]) -> Chart:
@@ -257,25 +254,6 @@ def _chart(what: str, lines: tuple[Line, ...]) -> Chart:
 
 
 # --- the training arm -----------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """The runs of one case: one a learning rate to choose from, one a seed at the best of them."""
-
-    lr: float
-    search: tuple[Trial, ...]
-    trials: tuple[Trial, ...]
-
-
-def tuned(
-    lab: Lab, case: Callable[..., Case], settings: dict[str, Any], lrs: Sequence[float]
-) -> Tuned:
-    """Choose the learning rate by training loss on a seed of its own; then run every seed."""
-    search = lab.train(case, [{**settings, "lr": lr, "seed": TUNING_SEED} for lr in lrs])
-    best = lrs[int(np.argmin([final_loss(trial) for trial in search]))]
-    trials = lab.train(case, [{**settings, "lr": best, "seed": seed} for seed in SEEDS])
-    return Tuned(best, tuple(search), tuple(trials))
 
 
 def dense_case(scheme: str, width: int, lr: float, steps: int, optimiser: str = "sgd") -> Case:
@@ -305,36 +283,32 @@ def conv_case(
     return Case(build, functional.cross_entropy, (x, y), recipe, metric=metric, name=name)
 
 
-def _accuracies(trials: Sequence[Trial]) -> np.ndarray:
-    return np.array([trial.metrics["accuracy"] for trial in trials])
-
-
-def _trains(he: Tuned, lrs: Sequence[float]) -> Verdict:
-    inside = min(lrs) < he.lr < max(lrs)
+def _trains(he: Arm) -> Verdict:
     return every(
-        _accuracies(he.trials),
+        he.metric("accuracy"),
         above=TRAINED,
         statement=f"with He the net trains at learning rate {he.lr:g}, on every seed",
         seeds=SEEDS,
-        note="" if inside else "the best learning rate is at the edge of the grid",
+        note=he.note,
     )
 
 
-def _stalls(arm: Tuned, scheme: str) -> Verdict:
+def _stalls(arm: Arm, scheme: str) -> Verdict:
     runs = (*arm.search, *arm.trials)
+    accuracies = [trial.metrics["accuracy"] for trial in runs]
     reported = "" if scheme == XAVIER else "reported: "
     return every(
-        _accuracies(runs),
+        accuracies,
         below=STALLED,
         statement=f"{reported}with {scheme} the net stalls, at every learning rate and seed",
         seeds=[trial.seed for trial in runs],
     )
 
 
-def _compared(xavier: Tuned, he: Tuned) -> Verdict:
+def _compared(xavier: Arm, he: Arm) -> Verdict:
     return judge(
-        _accuracies(xavier.trials),
-        _accuracies(he.trials),
+        xavier.metric("accuracy"),
+        he.metric("accuracy"),
         statement="He's initialisation reaches a higher training accuracy than Xavier's",
         unit="training accuracy",
         better="higher",
@@ -342,10 +316,10 @@ def _compared(xavier: Tuned, he: Tuned) -> Verdict:
     )
 
 
-def _rescued(xavier: Tuned, adam: Sequence[Trial]) -> Verdict:
+def _rescued(xavier: Arm, adam: Sequence[Trial]) -> Verdict:
     return judge(
-        _accuracies(xavier.trials),
-        _accuracies(adam),
+        xavier.metric("accuracy"),
+        [trial.metrics["accuracy"] for trial in adam],
         statement=f"reported: Adam (learning rate {ADAM_LR:g}) rescues the net with Xavier",
         unit="training accuracy",
         better="higher",

@@ -23,8 +23,10 @@ from sounding.remedies.apply import apply
 from sounding.studies.chart import Chart, Line
 from sounding.studies.claim import Claim, Measured
 from sounding.studies.lab import Lab, grid
+from sounding.studies.learning_rates import Arm, tuned
+from sounding.studies.lines import measured
 from sounding.studies.samples import digit_images
-from sounding.train import Case, Recipe, Trial, final_loss, seeded
+from sounding.train import Case, Recipe, seeded
 from sounding.verdict import Verdict, agrees, every, judge, overall
 
 LSUV, HE = "LSUV", "He"
@@ -33,7 +35,7 @@ TOLERANCE = 0.1  # of a variance
 LEARNT, FACTOR = 0.2, 1.5  # training loss over the last epoch's steps; how far speeds may differ
 LRS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 BATCH = 64
-SEEDS, TUNING_SEED = (0, 1, 2, 3, 4), 100
+SEEDS = (0, 1, 2, 3, 4)
 
 STATEMENT = (
     "Orthogonal weights scaled layer by layer on one batch give every layer unit variance, "
@@ -70,8 +72,9 @@ def quick(
     }
     parts = [_unit(name, mine) for name, mine in of.items()]
     sizes = {"width": training_width, "depth": depth, "steps": steps}
-    arms = {scheme: _tuned(lab, {"scheme": scheme, **sizes}, lrs) for scheme in (LSUV, HE)}
-    parts.append(_as_fast(arms, lrs))
+    settings = {scheme: {"scheme": scheme, **sizes} for scheme in (LSUV, HE)}
+    arms = tuned(lab, digits_case, settings, lrs, SEEDS)
+    parts.append(_as_fast(arms))
     verdict = overall(parts[-1], parts, statement=STATEMENT, criterion=QUICK)
     reported = [_not_slower(parts[-1]), *(_elsewhere(name, mine) for name, mine in of.items())]
     return (verdict, *parts, *reported), [_variances_chart(of, he), _losses_chart(arms)]
@@ -199,16 +202,6 @@ def digits_case(scheme: str, width: int, depth: int, lr: float, steps: int) -> C
     return treated(Case(build, functional.cross_entropy, data, recipe, name=scheme), scheme)
 
 
-Arm = tuple[float, Sequence[Trial]]  # the learning rate, and one run a seed
-
-
-def _tuned(lab: Lab, settings: dict[str, Any], lrs: Sequence[float]) -> Arm:
-    """The rate with the lowest final training loss on a seed of its own; then every seed."""
-    search = lab.train(digits_case, [{**settings, "lr": r, "seed": TUNING_SEED} for r in lrs])
-    best = lrs[int(np.argmin([final_loss(trial) for trial in search]))]
-    return best, lab.train(digits_case, [{**settings, "lr": best, "seed": s} for s in SEEDS])
-
-
 def steps_to_learn(losses: np.ndarray, window: int) -> float:
     """Steps until the mean loss of the last `window` ones is below 0.2; infinite if it never is."""
     window = min(window, len(losses))
@@ -217,17 +210,17 @@ def steps_to_learn(losses: np.ndarray, window: int) -> float:
     return float(reached[0] + window) if reached.size else math.inf
 
 
-def _as_fast(arms: dict[str, Arm], lrs: Sequence[float]) -> Verdict:
+def _as_fast(arms: dict[str, Arm]) -> Verdict:
     """In doublings of the number of steps; a net that has not learnt counts as twice the run."""
-    longest = 2 * max(len(trial.loss.values) for _, trials in arms.values() for trial in trials)
+    longest = 2 * max(len(trial.loss.values) for arm in arms.values() for trial in arm.trials)
     epoch = len(digit_images().train.x) // BATCH
     steps = {
-        scheme: [min(steps_to_learn(t.loss.values, epoch), longest) for t in trials]
-        for scheme, (_, trials) in arms.items()
+        scheme: [min(steps_to_learn(t.loss.values, epoch), longest) for t in arm.trials]
+        for scheme, arm in arms.items()
     }
     words = ", ".join(
-        f"{scheme} {np.median(found):g} steps at rate {arms[scheme][0]:g}"
-        + " (the edge of the grid)" * (arms[scheme][0] in (min(lrs), max(lrs)))
+        f"{scheme} {np.median(found):g} steps at rate {arms[scheme].lr:g}"
+        + " (the edge of the grid)" * (not arms[scheme].inside)
         for scheme, found in steps.items()
     )
     return agrees(
@@ -274,12 +267,11 @@ def _variances_chart(
 
 def _losses_chart(arms: dict[str, Arm]) -> Chart:
     lines = []
-    for scheme, (lr, trials) in arms.items():
-        shortest = min(len(trial.loss.values) for trial in trials) // 10 * 10
-        values = np.stack([t.loss.values[:shortest].reshape(-1, 10).mean(1) for t in trials])
-        error = values.std(0, ddof=1) / math.sqrt(len(values))
+    for scheme, arm in arms.items():
+        shortest = min(len(trial.loss.values) for trial in arm.trials) // 10 * 10
+        values = np.stack([t.loss.values[:shortest].reshape(-1, 10).mean(1) for t in arm.trials])
         x = np.arange(values.shape[1]) * 10 + 5
-        lines.append(Line(label=f"{scheme}, rate {lr:g}", x=x, y=values.mean(0), error=error))
+        lines.append(measured(f"{scheme}, rate {arm.lr:g}", x, values))
     return Chart(
         title="Training loss of ten hidden ReLU layers",
         x_label="step",
