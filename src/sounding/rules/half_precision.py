@@ -35,10 +35,12 @@ def half_precision_underflow(readings: Readings) -> Finding | str | None:
 def lost_steps(readings: Readings) -> Finding | str | None:
     """SD102: weights in half precision that a step leaves as they are.
 
-    Near a weight w the numbers of bfloat16 are |w| / 256 apart, those of float16 |w| / 2048: a step
-    of less than half of that is rounded away, however often it is made. Counted at the steps that
-    were looked at, of the entries with a gradient. Exact as a fact; harm is that the same training
-    with float32 weights ends clearly lower, and lower than the run itself came in the end.
+    Near a weight w the numbers of bfloat16 are |w| / 256 to |w| / 128 apart, those of float16
+    |w| / 2048 to |w| / 1024: a step of less than half of that is rounded away, however often it is
+    made. Counted at the steps that were looked at, of the entries with a gradient, and averaged
+    over the weights; looked into from one half on, where most of what training does is lost. Exact
+    as a fact; harm is that the same training with float32 weights ends clearly lower, and lower
+    than the run itself came in the end.
     """
     watched(readings)
     assert readings.loop is not None
