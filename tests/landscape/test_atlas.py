@@ -1,10 +1,13 @@
 """All about one point at once, on a saddle and a minimum whose numbers are known."""
 
+import types
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from sounding.landscape import atlas as atlas_module
 from sounding.landscape.atlas import Atlas, atlas
 from sounding.script.landscape import landscape_target
 
@@ -39,13 +42,26 @@ def test_a_saddle_is_named_and_left(saddle):
     assert net.w.item() == net.v.item() == 0
 
 
-def test_the_plane_is_that_of_the_way_and_holds_its_ends(saddle):
+def test_a_way_that_bends_spans_the_plane():
+    """A way along the parabola (t, t^2) spans a plane, which holds it; a straight one does not."""
+    t = np.linspace(-1, 1, 101)
+    curved = types.SimpleNamespace(path=np.stack([t, t**2, 0 * t], axis=1))
+    stops = atlas_module._stops(curved, "eigen")
+    assert len(stops) == atlas_module.STOPS
+    np.testing.assert_array_equal(stops[0], curved.path[0])
+    np.testing.assert_array_equal(stops[-1], curved.path[-1])
+    straight = types.SimpleNamespace(path=np.stack([t, 2 * t], axis=1))
+    assert atlas_module._stops(straight, "eigen") == "eigen"
+    assert atlas_module._stops(types.SimpleNamespace(path=None), "filter") == "filter"
+
+
+def test_where_the_way_is_straight_the_plane_is_that_of_the_curvature(saddle):
+    """The saddle of w v - 2 is left along w = v, so that its way spans a line."""
     found, _ = saddle
+    assert found.surface.along == "eigen"
     assert found.surface.measured.all()
-    if found.surface.along == "trajectory":
-        first, last = found.surface.trajectory[[0, -1]]
-        ends = found.escape.path[[0, -1]]
-        assert np.linalg.norm(first - last) <= np.linalg.norm(ends[0] - ends[1]) + 1e-9
+    way = found.escape.path - found.escape.path[0]
+    np.testing.assert_allclose(np.abs(way[:, 0]), np.abs(way[:, 1]), atol=1e-6)
 
 
 def test_it_is_saved_and_read(saddle, tmp_path):
