@@ -209,3 +209,26 @@ def test_each_of_two_optimisers_is_asked_what_its_own_gradients_were():
     found = diagnose(observer, "two optimisers", tests=False)
     assert found is not None
     assert next(o.outcome for o in found.outcomes if o.code == "SD210") != "passed"
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_of_two_nets_in_turns_the_one_that_is_never_zeroed_is_found(zeroed):
+    observer = Observer()
+    with observer.watching():
+        torch.manual_seed(0)
+        maker, judge = nn.Linear(2, 4), nn.Linear(4, 1)
+        making = torch.optim.SGD(maker.parameters(), lr=0.01)
+        judging = torch.optim.SGD(judge.parameters(), lr=0.01)
+        for _ in range(12):
+            judging.zero_grad()
+            made = maker(torch.randn(16, 2)).detach()
+            (judge(made).square() + (judge(torch.randn(16, 4)) - 1).square()).mean().backward()
+            judging.step()
+            if zeroed:
+                making.zero_grad()
+            (judge(maker(torch.randn(16, 2))) - 1).square().mean().backward()
+            making.step()
+    found = {id(r.optimizer): r.course() for r in observer.records.values()}
+    assert not np.nan_to_num(found[id(judging)].carried).any()
+    carried, norm = found[id(making)].carried[2:], found[id(making)].gradient_norm[1:-1]
+    np.testing.assert_allclose(carried, 0 * norm if zeroed else norm, rtol=1e-5)

@@ -193,7 +193,8 @@ class Observer(Listener):
         now = self._now
         latest = next(reversed(self.records.values()), None)
         if self._model is not None and self._measures(latest):
-            for optimizer in self._holders:
+            turns = [r.optimizer for r in self.records.values() if r.several and r.optimizer]
+            for optimizer in dict.fromkeys([*self._holders, *turns]):
                 self._carry(optimizer)
         on_cpu = value.device.type == "cpu"
         now.losses.append(value.item() if on_cpu else value.detach().clone())
