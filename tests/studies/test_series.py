@@ -112,6 +112,7 @@ def test_a_failure_counts_and_stands_in_the_book(tmp_path, monkeypatch):
         (["book", "x.html"], "sounding study all --store studies.sqlite"),
         (["run", "a-half", "--engine", "rya"], "did you mean ray"),
         (["run", "a-half", "--jobs", "0"], "jobs is 0"),
+        (["merge", "all.sqlite", "none.sqlite"], "there is no store none.sqlite"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, said, tmp_path, monkeypatch):

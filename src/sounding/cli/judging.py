@@ -189,6 +189,8 @@ def merge(store: str, others: tuple[str, ...]) -> None:
     """
     from sounding.store import Store
 
+    if missing := [other for other in others if not Path(other).exists()]:
+        raise ValueError(f"there is no store {missing[0]}; nothing was merged")
     with Store(store) as kept:
         for other in others:
             found = kept.merge(other)
