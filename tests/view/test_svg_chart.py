@@ -73,6 +73,18 @@ def test_a_prediction_has_the_colour_of_what_it_predicts():
     assert colours_of(lines) == [0, 1, 0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(("a, published", "b, published"), "published"), (("a, theory", "b, bound"), "theory")],
+)
+def test_the_legend_says_once_what_the_dashes_are(labels, said):
+    x = np.array([0.0, 1.0])
+    lines = [Line(label=label, x=x, y=x) for label in "ab"]
+    lines += [Line(label=label, x=x, y=x, theory=True) for label in labels]
+    entries = re.findall(r'class="label">([^<]+)<', _wide(_chart(*lines)))
+    assert entries == ["a", "b", said]
+
+
 def test_many_points_have_a_band_instead_of_bars():
     x = np.linspace(0, 1, 40)
     svg = _wide(_chart(Line(label="a", x=x, y=x, error=np.full(40, 0.1))))

@@ -135,8 +135,15 @@ def _entries(lines: Sequence[Line], colours: list[int]) -> list[tuple[Markup, st
     taken = {colours[k] for k in shown}
     shown |= {k for k, line in enumerate(lines) if line.theory and colours[k] not in taken}
     entries = [(_swatch(lines[k], colours[k]), lines[k].label) for k in sorted(shown)]
-    if any(line.theory and colours[k] in taken for k, line in enumerate(lines)):
-        entries.append((tag("path", d="M0 -4H18", class_="line expected"), "theory"))
+    owners = {colours[k]: line.label for k, line in enumerate(lines) if not line.theory}
+    dashed = {
+        line.label.removeprefix(owners[colours[k]]).strip(" ,:")
+        for k, line in enumerate(lines)
+        if line.theory and colours[k] in taken
+    }
+    if dashed:  # what the dashes are called in all labels, such as 'published'
+        said = dashed.pop() if len(dashed) == 1 else "theory"
+        entries.append((tag("path", d="M0 -4H18", class_="line expected"), said or "theory"))
     return entries
 
 
