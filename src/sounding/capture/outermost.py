@@ -102,26 +102,44 @@ class Outermost:
         def __call__(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             above: Any = super(kind, type(module))
             original = before if before is not None else above.__call__
-            if id(module) not in models or self._inside or not torch.is_grad_enabled():
+            heard = id(module) in models and not self._inside and torch.is_grad_enabled()
+            if not heard or torch.compiler.is_compiling():
                 return original(module, *args, **kwargs)
-            began = time.perf_counter()
-            device = self._devices[id(module)]
-            now = _random(device), casts(device.type), versions(args, kwargs)
-            call = ModelCall(args, kwargs, *now)
+            call = self._begun(module, args, kwargs)
             self._inside = True  # a model that calls itself is called once
-            between = time.perf_counter()
             try:
                 output = original(module, *args, **kwargs)
             finally:
                 self._inside = False
-            done = time.perf_counter()
-            call.follow(output)
-            if call.gradients:
-                self._hear(module, call)
-            self.seconds += time.perf_counter() - done + between - began
+            if call is not None:
+                self._ended(module, call, output)
             return output
 
         return __call__
+
+    def _begun(self, module: nn.Module, args: Any, kwargs: Any) -> ModelCall | None:
+        """A call before it is made; None, and no more calls, where it cannot be noted."""
+        began = time.perf_counter()
+        try:
+            device = self._devices[id(module)]
+            now = _random(device), casts(device.type), versions(args, kwargs)
+            return ModelCall(args, kwargs, *now)
+        except Exception:  # whatever the arguments are, the training goes on
+            self.close()
+            return None
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def _ended(self, module: nn.Module, call: ModelCall, output: Any) -> None:
+        began = time.perf_counter()
+        try:
+            call.follow(output)
+            if call.gradients:
+                self._hear(module, call)
+        except Exception:
+            self.close()
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 def versions(args: Any, kwargs: Any) -> tuple[int, ...]:
