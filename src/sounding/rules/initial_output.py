@@ -21,6 +21,7 @@ from sounding.rules.comparison import called, squared, target_of
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, QUARTER, above
 from sounding.rules.loss_input import SQUASHED
+from sounding.rules.redrawing import better_redrawn
 
 SCALE_TABLE = Remedy(name="scale_embeddings", touches="weights")
 SET_BIAS = Remedy(name="set_output_bias", touches="weights")
@@ -43,30 +44,43 @@ def initial_output(readings: Readings) -> Finding | str | None:
     """SD304: outputs of the untrained net so large that training only shrinks them.
 
     Harm: they cost as much as the best constant's whole loss, and the net as the run ended is still
-    a quarter above that.
+    a quarter above that; or the same net from weights drawn the usual way ends clearly lower.
     """
     call = called(readings)
     zero = _zero(readings, call)
-    first = _first(readings)
-    if not first > SUSPECT * zero:
+    if not loud(readings):
         return None
     at = _start(readings, zero)
     said = f"the untrained net's loss is {at.start:.3g}, of an output of zeros it is {at.zero:.3g}"
-    if refuted := _refuted(readings, call, at, HALF):
+    refuted = _refuted(readings, call, at, HALF)
+    redrawn = better_redrawn(readings) if refuted else None
+    if refuted and redrawn is None:
         return f"{said}, {refuted}"
     if at.start - at.zero < HALF * (at.start - at.constant):
         return f"{said}; most of it is the missing bias"
     size = _size(call, at)
+    left = (
+        f"after {_steps(readings)} the loss is still above the best constant's, {at.constant:.3g}"
+    )
+    if redrawn is not None:
+        left = f"with weights drawn as torch does {redrawn.said}"
     return _finding(
         readings,
         "SD304",
         "initial-output",
-        f"{said}: its outputs are about {size:.2g} in size, and after {_steps(readings)} the loss "
-        f"is still above the best constant's, {at.constant:.3g}; draw the last layer's weights "
-        f"(or the embeddings that it shares) {size:.2g} times smaller",
+        f"{said}: its outputs are about {size:.2g} in size, and {left}; draw the last layer's "
+        f"weights (or the embeddings that it shares) {size:.2g} times smaller",
         at,
         _shrink(readings, size),
     )
+
+
+def loud(readings: Readings) -> bool:
+    """Whether the untrained net's outputs cost more than the targets' mean would; a suspicion."""
+    try:
+        return _first(readings) > SUSPECT * _zero(readings, called(readings))
+    except NotApplicable:
+        return False
 
 
 def output_bias(readings: Readings) -> Finding | str | None:

@@ -18,7 +18,10 @@ from sounding.rules.depth import (
     signal_gain,
 )
 from sounding.rules.finding import Finding
+from sounding.rules.harm import Relief
+from sounding.rules.initial_output import loud
 from sounding.rules.propagation import DATA_DRIVEN, INSERT_NORM, ORTHOGONAL, REINITIALISE
+from sounding.rules.redrawing import Odd, better_redrawn, oddest
 from sounding.rules.scale import effective_variance, share, shares
 from sounding.rules.trunk import unrepeated
 
@@ -76,11 +79,46 @@ def symmetric_units(readings: Readings) -> Finding | str | None:
 
 
 def initialisation_mismatch(readings: Readings) -> Finding | str | None:
-    """SD303: the scale of the weights does not fit the activation, and this explains the depth.
+    """SD303: weights of another scale than the net needs, by theory over the depth or by a trial.
 
-    A finding only where signal or gradient leave the trainable range *and* the same net with the
-    needed variance would stay inside it: the measured log-gain less the weights' share.
+    Theory: signal or gradient leave the trainable range *and* the same net with the needed variance
+    would stay inside it: the measured log-gain less the weights' share. Where that says nothing,
+    because the net is shallow, or gates and softmaxes are concerned, the training is begun again
+    from weights drawn the usual way. What loud outputs alone explain is SD304's.
     """
+    try:
+        found = _over_depth(readings)
+    except NotApplicable as reason:
+        found = reason
+    if isinstance(found, Finding):
+        return found
+    redrawn = None if loud(readings) else better_redrawn(readings)
+    if redrawn is not None and (odd := oddest(readings)) is not None:
+        return _redrawn(redrawn, odd)
+    if isinstance(found, NotApplicable):
+        raise found
+    return found
+
+
+def _redrawn(trial: Relief, odd: Odd) -> Finding:
+    size = "large" if odd.ratio > 1 else "small"
+    factor = max(odd.ratio, 1 / odd.ratio)
+    return Finding(
+        code="SD303",
+        name="initialisation-mismatch",
+        severity="problem",
+        message=f"begun again from weights drawn as torch does, {trial.said}; farthest from that "
+        f"is {odd.name}, {factor:.3g} times too {size}",
+        layers=(odd.call.name,),
+        source=odd.call.source,
+        measured={**trial.measured, "size": odd.ratio},
+        expected={**trial.expected, "size": 1.0},
+        confidence="measured",
+        remedies=(REINITIALISE, ORTHOGONAL, DATA_DRIVEN),
+    )
+
+
+def _over_depth(readings: Readings) -> Finding | str | None:
     gains = [g for g in (_try(signal_gain, readings), _try(gradient_gain, readings)) if g]
     gains = [g for g in gains if math.isfinite(g.total)]
     if not gains:

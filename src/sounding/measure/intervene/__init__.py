@@ -27,6 +27,7 @@ from sounding.measure.intervene.changes import (
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
+from sounding.measure.intervene.redrawing import redrawn
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
 from sounding.measure.intervene.statistics import recalibrated
@@ -67,6 +68,7 @@ ARMS: dict[str, Arm] = {
     "rectified": Arm(change=rectified),
     "unbatched": Arm(change=unbatched),
     "widened": Arm(change=widened),
+    "redrawn": Arm(change=redrawn),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),
     "fresh_gradients": Arm(zero=True),
