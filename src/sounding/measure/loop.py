@@ -51,6 +51,8 @@ class Loop(Result):
     modes: tuple[str, ...]  # modules that act otherwise in training, 'drop (Dropout, p=0.5)'
     training: bool  # whether the model is in training mode as it is trained
     several: bool = False  # other optimisers step in between
+    unstepped: int = 0  # calls of backward, of a run in which the optimiser never stepped
+    clipped_late: int = 0  # calls of clipping behind the step, where no gradient is used any more
     stale: int = 0  # of the foreign ones, those that never get a gradient
     # share of the entries of a half-precision weight that a step left alone, gradient and all
     rounded: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -12,6 +12,7 @@ from sounding.rules.clipping import clipping_sets_the_rate, gradient_spikes
 from sounding.rules.decay import weight_decay_too_strong
 from sounding.rules.dropout import dropout_always_on, dropout_too_strong
 from sounding.rules.evaluation import evaluated_in_training_mode, evaluation_inputs_differ
+from sounding.rules.evaluation_mode import trained_in_evaluation_mode
 from sounding.rules.finding import Finding, Outcome
 from sounding.rules.finetuning import features_destroyed
 from sounding.rules.finite import nonfinite, nonfinite_loss
@@ -33,6 +34,7 @@ from sounding.rules.loss_input import (
     softmax_over_batch,
 )
 from sounding.rules.loss_output import ascent, broadcast_loss, wrong_loss_for_classes
+from sounding.rules.mixing import samples_mixed
 from sounding.rules.noise import noisy_gradient
 from sounding.rules.norm_scales import dead_scales
 from sounding.rules.output_range import output_range
@@ -50,6 +52,7 @@ from sounding.rules.relapse import learning_lost
 from sounding.rules.rule import Rule, run
 from sounding.rules.saddle import saddle
 from sounding.rules.schedule import schedule_ended_early
+from sounding.rules.sequences import answer_in_the_input
 from sounding.rules.targets import (
     class_imbalance,
     label_range,
@@ -98,6 +101,8 @@ RULES = (
     Rule("SD414", "missing-log", missing_log),
     Rule("SD415", "label-range", label_range),
     Rule("SD416", "duplicated-samples", duplicated_samples),
+    Rule("SD417", "answer-in-the-input", answer_in_the_input),
+    Rule("SD418", "samples-mixed", samples_mixed),
     Rule("SD501", "learning-rate-too-high", learning_rate_too_high),
     Rule("SD502", "learning-rate-too-low", learning_rate_too_low),
     Rule("SD503", "schedule-ended-early", schedule_ended_early),
@@ -118,6 +123,7 @@ RULES = (
     Rule("SD606", "dead-scales", dead_scales),
     Rule("SD607", "evaluation-inputs-differ", evaluation_inputs_differ),
     Rule("SD608", "frozen-batch-norm-in-training-mode", frozen_norm_in_training_mode),
+    Rule("SD609", "trained-in-evaluation-mode", trained_in_evaluation_mode),
     Rule("SD701", "learning-lost", learning_lost),
     Rule("SD702", "ranks-apart", ranks_apart),
     Rule("SD703", "same-data-on-ranks", same_data),

@@ -133,6 +133,9 @@ def _lost(readings: Readings, index: int, behind: dict[int, int]) -> int:
 
 
 def _nowhere(readings: Readings, loop: Loop) -> Finding:
+    gradients = readings.gradients
+    if gradients is not None and (np.nan_to_num(gradients.rms) > 0).any():
+        return _taken(loop)
     compared = "" if readings.loss_call is None else readings.loss_call.source
     return Finding(
         code="SD207",
@@ -143,6 +146,23 @@ def _nowhere(readings: Readings, loop: Loop) -> Finding:
         "call backward on what the loss function returns",
         layers=loop.cut,
         source=compared or loop.cut_source,
+        measured={"parameters_without_gradient": float(len(loop.cut))},
+        expected={"parameters_without_gradient": 0.0},
+        confidence="exact",
+    )
+
+
+def _taken(loop: Loop) -> Finding:
+    """Backward went through the layers, and yet nothing is there as the optimiser steps."""
+    return Finding(
+        code="SD207",
+        name="blocked-gradient",
+        severity="problem",
+        message="backward goes through the layers, and as the optimiser steps none of its "
+        f"{len(loop.cut)} parameters has a gradient: zero_grad() stands between backward() and "
+        "step(); call it before backward",
+        layers=loop.cut,
+        source="",
         measured={"parameters_without_gradient": float(len(loop.cut))},
         expected={"parameters_without_gradient": 0.0},
         confidence="exact",

@@ -113,10 +113,13 @@ def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
     and the same factor every time, though nothing but the unscaling stands between. The second: at
     nearly every step the gradient is longer than the bound, so gradient descent takes steps of
     lr x bound whatever the loss does, which may be meant; the fork without the clipping decides.
+    Clipping behind the step is exact too; it is a problem where the run came to nothing.
     What divides the gradient by its own size does not feel a bound that is always reached. Clipping
     by value is judged by the run without it, begun again.
     """
     course = watched(readings)
+    if readings.loop is not None and 2 * readings.loop.clipped_late > course.steps >= BEFORE:
+        return _late(readings, course)
     if not np.isfinite(course.bound).any():
         return _by_value(readings, course)
     known = (course.clipped_from > course.bound) & np.isfinite(course.gradient_norm)
@@ -147,6 +150,26 @@ def clipping_sets_the_rate(readings: Readings) -> Finding | str | None:
         measured={"norm_at_step": bound / factor, "clipped_share": share},
         expected={"norm_at_step": bound},
         confidence="exact",
+    )
+
+
+def _late(readings: Readings, course: Course) -> Finding:
+    late = readings.loop.clipped_late if readings.loop is not None else 0
+    ended = course.loss[-1]
+    harmful = not math.isfinite(ended) or explained(readings.test("constant")) < HALF
+    return Finding(
+        code="SD507",
+        name="clipping-sets-the-rate",
+        severity="problem" if harmful else "caution",
+        message=f"gradients are clipped {late} times behind optimizer.step(), when they are used "
+        "up, and never before: the steps are made with the gradients as they are; call "
+        "clip_grad_norm_ between backward and step",
+        layers=(),
+        source="",
+        measured={"clipped_behind_the_step": float(late)},
+        expected={"clipped_behind_the_step": 0.0},
+        confidence="exact",
+        remedies=(Remedy(name="clip_norm", arguments={"bound": 1.0}, touches="recipe"),),
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from sounding.measure.readings import Call, Readings
 from sounding.remedies.remedy import Remedy
 from sounding.rules.blocked import looped
+from sounding.rules.comparison import maker
 from sounding.rules.evaluation import sampled_on_purpose
 from sounding.rules.finding import Finding
-from sounding.rules.harm import QUARTER, relief, watched
+from sounding.rules.harm import QUARTER, Relief, relief, watched
 
 SOME = Remedy(name="set_dropout", arguments={"p": 0.1}, touches="architecture")
 
@@ -21,7 +22,8 @@ def dropout_too_strong(readings: Readings) -> Finding | str | None:
     A dropped unit has the relative variance p / (1 - p): from p = 1/2 on its noise is larger than
     its signal, which raises the suspicion. Dropout raises the training loss by design, so the same
     training without it (the test 'undropped') must end clearly below both the training loss and the
-    loss in evaluation mode, in which nothing is dropped.
+    loss in evaluation mode, in which nothing is dropped. Dropout of the predictions themselves is
+    no regularisation, and is judged by the training loss alone.
     """
     watched(readings)
     strong = [call for call in _dropouts(readings) if call.arguments["p"] >= 1 / 2]
@@ -33,6 +35,8 @@ def dropout_too_strong(readings: Readings) -> Finding | str | None:
     said = f"{worst.name} drops {p:.0%} of the units, whose noise is {noise:.2g} times the signal"
     found = relief(readings, "undropped")
     level, changed = found.measured["best_constant"], found.expected["loss"]
+    if found.harmful and (end := _at_the_output(readings)):
+        return _output_dropped(end, found)
     evaluated = readings.test("repeat")["eval_loss"]
     if not found.harmful or evaluated - changed < QUARTER * level:
         return f"{said}; without any {found.said}, and {evaluated:.3g} as it is evaluated"
@@ -49,6 +53,30 @@ def dropout_too_strong(readings: Readings) -> Finding | str | None:
         expected={"p": 0.1, "noise": 0.11, **found.expected},
         confidence="measured",
         remedies=(SOME,),
+    )
+
+
+def _at_the_output(readings: Readings) -> Call | None:
+    """The dropout whose output the loss is given, if there is one."""
+    compared = readings.loss_call
+    made = None if compared is None else maker(readings, compared)
+    return made if made is not None and made.arguments.get("p", 0) > 0 else None
+
+
+def _output_dropped(call: Call, found: Relief) -> Finding:
+    p = call.arguments["p"]
+    return Finding(
+        code="SD603",
+        name="dropout-too-strong",
+        severity="problem",
+        message=f"{call.name} drops {p:.0%} of the predictions themselves, which the loss compares "
+        f"with targets; without it {found.said}: take it away from the output",
+        layers=(call.name,),
+        source=call.source,
+        measured={"p": p, **found.measured},
+        expected={"p": 0.0, **found.expected},
+        confidence="measured",
+        remedies=(Remedy(name="set_dropout", arguments={"p": 0.0}, touches="architecture"),),
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 from sounding.rules.relapse import lost
+
+RECURRENT = {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+PRODUCTS = {"linear", "matmul", "mm", "bmm", "addmm", "mul", "conv1d", "conv2d", "conv3d"}
+SUMS = RECURRENT | PRODUCTS | {"add", "sub", "sum", "square", "relu", "leaky_relu"}
 
 
 def nonfinite(readings: Readings) -> Finding | str | None:
@@ -38,7 +44,10 @@ def nonfinite(readings: Readings) -> Finding | str | None:
         message=f"at step {readings.step}, {message}" if readings.step else message,
         layers=(call.name,),
         source=call.source,
-        measured={"calls_with_nan_or_inf": float(len(forwards) or len(backwards))},
+        measured={
+            "calls_with_nan_or_inf": float(len(forwards) or len(backwards)),
+            **({"overflow": 1.0} if _overflowed(readings, index) else {}),
+        },
         expected={"calls_with_nan_or_inf": 0.0},
         confidence="exact",
     )
@@ -75,6 +84,18 @@ def nonfinite_loss(readings: Readings) -> Finding | str | None:
         expected={"steps_without_a_loss": 0.0},
         confidence="exact",
     )
+
+
+def _overflowed(readings: Readings, index: int) -> bool:
+    """Whether sums and products left float32, which is an explosion's end and no cause itself.
+
+    Those calls have no singular point: from finite inputs, and weights that are finite, they reach
+    infinity through size alone. In half precision the format is to blame.
+    """
+    call = readings.calls[index]
+    if call.operation not in SUMS or "float16" in call.dtype or readings.overflowed:
+        return False
+    return bool(readings.signal.nonfinite) and call.weight_second_moment != math.inf
 
 
 def _forward(readings: Readings, index: int) -> str:

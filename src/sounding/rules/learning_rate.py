@@ -16,6 +16,7 @@ from sounding.rules.harm import ERRORS, HALF, QUARTER, Relief, explained, relief
 
 SLOWER = {"slower": 0.1, "much_slower": 0.01, "far_slower": 1e-4}
 FASTER = {"faster": 10.0, "much_faster": 100.0, "far_faster": 1e4}
+APART = 10.0  # the factor between the rates of groups that asks for a fork
 LOOK = 100  # steps below which a run is a look at the beginning of a training
 
 
@@ -40,7 +41,9 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
     steps that is less than 10,000, an ordinary training, of which this is then the beginning: no
     run as short as that is judged. Nor is one that has gone a quarter of the way from its own first
     loss to that of the fork, where the net began above the best constant. Forks at 10, 100 and
-    10,000 times the rate, the mildest first, decide. A rate of 0 at every step is exact.
+    10,000 times the rate, the mildest first, decide. A rate of 0 at every step is exact. Where
+    groups have rates that are a factor of ten or more apart, the fork in which all have the highest
+    one is asked first; layers of a pre-trained net are slow on purpose, and win nothing by it.
     """
     course = watched(readings)
     if course.steps and not np.nan_to_num(course.lr, nan=1.0).any():
@@ -49,9 +52,9 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
         raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
     if unsettled(course) is not None and not _fell(readings):
         return None
-    said = _unlearned(readings, QUARTER)
-    if said is None:
-        return None
+    behind, said = _group_left_behind(readings), _unlearned(readings, QUARTER)
+    if behind is not None or said is None:
+        return behind
     found = _decided(readings, FASTER, said)
     if found is None:
         return "no higher learning rate ends clearly lower"
@@ -60,6 +63,38 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
     if fallen >= QUARTER * (constant["start_loss"] - found.expected["loss"]):
         return f"the loss is on its way down, {fallen:.3g} since the start"
     return found
+
+
+def _group_left_behind(readings: Readings) -> Finding | None:
+    """A group whose rate is far below the others', where that one keeps the net from learning."""
+    groups = () if readings.loop is None else readings.loop.groups
+    rates = [group.settings.get("lr", math.nan) for group in groups]
+    if len(rates) < 2 or not max(rates) >= APART * min(rates):
+        return None
+    if (said := _unlearned(readings, 1 - QUARTER)) is None:
+        return None
+    try:
+        found = relief(readings, "evened")
+    except Untested:
+        if "evened" not in readings.tests:
+            raise
+        return None
+    if not found.harmful:
+        return None
+    slow = groups[rates.index(min(rates))]
+    return Finding(
+        code="SD502",
+        name="learning-rate-too-low",
+        severity="problem",
+        message=f"{said}; the group of {slow.parameters[0]} ({len(slow.parameters)} parameters) "
+        f"has a rate of {min(rates):.3g}, another one {max(rates):.3g}; with that rate for all "
+        f"{found.said}",
+        layers=slow.parameters,
+        source="",
+        measured={**found.measured, "lr": min(rates)},
+        expected={**found.expected, "lr": max(rates)},
+        confidence="measured",
+    )
 
 
 def _fell(readings: Readings) -> bool:

@@ -20,11 +20,12 @@ def not_optimised(readings: Readings) -> Finding | str | None:
     probe on frozen features, a second training to come): it is a problem where it still has its
     random first values, and the same steps with it in the optimiser (the test 'adopted') end
     clearly lower. Who optimises an image leaves out the whole net: what is held there belongs to no
-    model either, but gets gradients.
+    model either, but gets gradients. Exact too where backward is called and the optimiser never
+    steps, and every weight is to the bit what it was.
     """
     loop = looped(readings)
-    if not loop.missing:
-        return None
+    if loop.unstepped or not loop.missing:
+        return _unstepped(readings, loop) if loop.unstepped else None
     norms = watched(readings).gradient_norm
     norms = norms[np.isfinite(norms)]
     if loop.stale or (len(norms) and not norms.any()):
@@ -86,6 +87,18 @@ def unregistered_parameters(readings: Readings) -> Finding | str | None:
         measured={"calls": float(len(calls))},
         expected={"calls": 0.0},
         confidence="exact",
+    )
+
+
+def _unstepped(readings: Readings, loop: Loop) -> Finding:
+    return _finding(
+        readings,
+        loop,
+        f"backward was called {loop.unstepped} times and optimizer.step() never, so every weight "
+        "is what it was at the start; call it behind backward",
+        {"steps": 0.0, "backwards": float(loop.unstepped)},
+        {"steps": float(loop.unstepped)},
+        "exact",
     )
 
 

@@ -28,6 +28,7 @@ CAUSES = {
     "SD702": LEARNING,
     "SD703": (),
     "SD415": LEARNING,
+    "SD417": LEARNING,
     "SD416": LEARNING,
     "SD102": (*PASS, *LEARNING),
     "SD503": LEARNING,
@@ -35,6 +36,7 @@ CAUSES = {
     "SD509": LEARNING,
     "SD510": LEARNING,
     "SD511": ("SD504", *LEARNING),
+    "SD609": (*PASS, "SD303", *LEARNING, "SD409", "SD410"),
     "SD504": (*PASS, *LEARNING, "SD606"),
     "SD301": ("SD201", "SD203", "SD205", "SD302", "SD303", *LEARNING),
     "SD302": (*PASS, "SD303", *LEARNING),
@@ -61,6 +63,7 @@ CAUSES = {
     "SD512": ("SD502", LAST),
     "SD212": ("SD502", LAST),
     "SD213": ("SD501", "SD502", LAST),
+    "SD418": ("SD501", "SD502", LAST),
     "SD501": ("SD103", "SD701", LAST),
     "SD502": (LAST,),
     "SD103": (LAST,),
@@ -68,6 +71,8 @@ CAUSES = {
     LAST: (),
 }
 ORDER = tuple(CAUSES)
+# what may end in numbers that float32 cannot hold
+EXPLODED = ("SD409", "SD303", "SD206", "SD202", "SD410", "SD506", "SD508", "SD509", "SD501")
 
 
 def rank(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -75,6 +80,10 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
     present = {f.code: f for f in findings}
     linked = []
     for finding in findings:
+        if finding.code == "SD101" and "overflow" in finding.measured:
+            grew = next((code for code in EXPLODED if code in present), "")
+            linked.append(dataclasses.replace(finding, because=grew))
+            continue
         cause = next(
             (
                 code
@@ -88,7 +97,9 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
 
 
 def _explains(cause: Finding, effect: Finding) -> bool:
-    """A caution does not cause a problem; a partly dead layer does not either."""
+    """A caution does not cause a problem; nor does a number that only grew too large."""
+    if cause.code == "SD101" and "overflow" in cause.measured:
+        return False
     return cause.severity == "problem" or effect.severity == "caution"
 
 

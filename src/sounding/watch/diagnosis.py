@@ -45,7 +45,9 @@ def diagnose(
     and give everything back.
     """
     exams = []
+    observer.unstepped()
     for record in observer.records.values():
+        record.facts.clipped_late = observer.clipped_late
         _lend(record, observer)
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:

@@ -33,6 +33,8 @@ class Facts:
     missing: set[str] = dataclasses.field(default_factory=set)
     strangers: dict[str, set[int]] = dataclasses.field(default_factory=dict)
     training: bool = True
+    unstepped: int = 0  # calls of backward in a run without any step
+    clipped_late: int = 0  # calls of clipping behind the step
     frozen: tuple[str, ...] = ()
     alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
     # half-precision parameters: some values before the step, where they have a gradient
@@ -110,6 +112,8 @@ class Facts:
             training=self.training,
             stale=len(foreign - self.alive),
             scales=_scales(model),
+            unstepped=self.unstepped,
+            clipped_late=self.clipped_late,
             rounded={n: left / of for n, (left, of) in self._moves.items() if of},
         )
 

@@ -31,6 +31,7 @@ NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not e
 RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
+UNSTEPPED = 2  # calls of backward without a step, from which on none is expected any more
 LISTENED = 256  # evaluations that are looked at
 
 
@@ -57,6 +58,7 @@ class Observer(Listener):
         self.journal = journal
         self.judge: Callable[[], Checkup | None] | None = None  # asked when all was read anew
         self.steps = 0  # optimiser steps seen so far
+        self.clipped_late = 0  # calls of clipping behind the step
         self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
@@ -122,7 +124,10 @@ class Observer(Listener):
         self._try(self._backward, value)
 
     def clipped(self, norm: torch.Tensor, bound: float) -> None:
-        """The loop clips its gradients."""
+        """The loop clips its gradients; before any backward of the step they are used up."""
+        if not self._now.losses:
+            self.clipped_late += 1
+            return
         self._now.clipped_from = norm
         self._now.bound = bound
 
@@ -385,6 +390,18 @@ class Observer(Listener):
             for record in self.records.values():
                 self._try(record.rows.send)
             self._try(self.journal.ended, reason, len(self.examined), self.overhead())
+
+    def unstepped(self) -> None:
+        """Read a training whose optimiser never stepped, if its weights are as they were."""
+        if self.steps or self._recorder is None or len(self._now.losses) < UNSTEPPED:
+            return
+        for key, record in list(self._waiting.items()):
+            optimizer, begin = record.optimizer, record.begin
+            if optimizer is None or begin is None or begin.moved():
+                continue
+            self.records[key] = self._waiting.pop(key)
+            record.facts.unstepped = len(self._now.losses)
+            self._try(self._read, optimizer, True)
 
     # -- afterwards -------------------------------------------------------------------------
 

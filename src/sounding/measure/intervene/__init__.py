@@ -13,10 +13,12 @@ from collections.abc import Callable
 import numpy as np
 
 from sounding.measure.intervene import forks
+from sounding.measure.intervene.answers import answers
 from sounding.measure.intervene.averaging import denoised
 from sounding.measure.intervene.baseline import baseline
 from sounding.measure.intervene.changes import (
     adopted,
+    in_training,
     rectified,
     settled,
     standardised,
@@ -36,6 +38,7 @@ from sounding.measure.intervene.targets import scaled_targets
 from sounding.measure.test import Test
 
 LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
+    "answers": answers,
     "baseline": baseline,
     "constant": constant,
     "mirrored": mirrored,
@@ -69,6 +72,8 @@ ARMS: dict[str, Arm] = {
     "unbatched": Arm(change=unbatched),
     "widened": Arm(change=widened),
     "redrawn": Arm(change=redrawn),
+    "in_training": Arm(change=in_training),
+    "evened": Arm(even=True),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),
     "fresh_gradients": Arm(zero=True),

@@ -145,6 +145,24 @@ def settled(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def in_training(scene: Scene) -> Iterator[None]:
+    """Batch norms with weights that learn act as in training, whatever mode the loop chose."""
+    found = [
+        m
+        for m in scene.model.modules()
+        if isinstance(m, _BatchNorm) and all(p.requires_grad for p in m.parameters())
+    ]
+    modes = [m.training for m in found]
+    for module in found:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module, mode in zip(found, modes, strict=True):
+            module.training = mode
+
+
+@contextlib.contextmanager
 def unbatched(scene: Scene) -> Iterator[None]:
     """Batch norms normalise each sample over its own channels instead (one group)."""
     found = [m for m in scene.model.modules() if isinstance(m, _BatchNorm)]

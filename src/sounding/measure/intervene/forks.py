@@ -26,6 +26,7 @@ class Arm:
     rate: float = 1.0  # factor on the learning rate
     steady: bool = False  # the first learning rate all along
     decay: float = 1.0  # factor on the weight decay
+    even: bool = False  # all groups at the highest rate among them
     clip: bool = False  # to the median of the norms so far
     unclip: bool = False  # no clipping
     batches: int = 1  # of which each step takes the mean gradient
@@ -105,6 +106,7 @@ def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
     losses = np.full(steps, np.inf)
     norms: list[float] = []
     rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [max(rates)] * len(rates) if arm.even else rates
     value = np.nan
     for step in range(steps):
         if not carried or arm.zero:

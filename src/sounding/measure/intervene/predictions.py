@@ -158,32 +158,36 @@ def repeat(scene: Scene) -> dict[str, float]:
 
 
 def mixing(scene: Scene) -> dict[str, float]:
-    """How much the first half's outputs change when the rest of the batch is another one."""
+    """How much the outputs of one half of a batch change when the other half is another one.
+
+    The larger change of the two halves: what runs along the batch goes one way only.
+    """
     step = scene.steps[0]
-    rows = step.rows
-    if rows < 4:
-        raise ValueError(f"a batch of {rows} cannot be exchanged in part")
-    half = rows // 2
-    args, kwargs = _half_exchanged(scene, half)
+    if step.rows < 4:
+        raise ValueError(f"a batch of {step.rows} cannot be exchanged in part")
     values = {}
     for name in ("eval", "train"):
         scene.model.train(name == "train")
-        with torch.no_grad():
-            torch.manual_seed(0)
-            before = scene.tensor(scene.output(step))[:half]
-            torch.manual_seed(0)
-            after = scene.tensor(scene.model(*args, **kwargs))[:half]
-        spread = float(before.std())
-        change = float((before - after).pow(2).mean().sqrt())
-        values[name] = change / spread if spread > 0 else float(change > 0)
+        values[name] = max(_mixed(scene, step, first=first) for first in (True, False))
     return values
 
 
-def _half_exchanged(scene: Scene, half: int) -> Any:
-    """The first batch, with the samples behind `half` taken from its first half."""
-    rows = scene.steps[0].rows
-    choice = torch.cat([torch.arange(half), torch.arange(rows - half) % half])
-    return exchanged(scene.steps[0].given, choice)
+@torch.no_grad()
+def _mixed(scene: Scene, step: Step, *, first: bool) -> float:
+    """The change in one half, over its deviation, when the other half repeats this one."""
+    half = step.rows // 2
+    own = torch.arange(half) if first else torch.arange(step.rows - half, step.rows)
+    choice = torch.arange(step.rows)
+    others = [row for row in range(step.rows) if row not in set(own.tolist())]
+    choice[others] = own[torch.arange(len(others)) % half]
+    args, kwargs = exchanged(step.given, choice)
+    torch.manual_seed(0)
+    before = scene.tensor(scene.output(step))[own]
+    torch.manual_seed(0)
+    after = scene.tensor(scene.model(*args, **kwargs))[own]
+    spread = float(before.std())
+    change = float((before - after).pow(2).mean().sqrt())
+    return change / spread if spread > 0 else float(change > 0)
 
 
 def classes(scene: Scene) -> dict[str, float]:

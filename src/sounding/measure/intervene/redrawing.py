@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ def redrawn(scene: Scene) -> Iterator[None]:
     layers.sort(key=lambda m: isinstance(m, TABLES))  # last: a head may share its weights with one
     with seeded(0), torch.no_grad():
         for layer in layers:
-            getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))()
+            draw: Any = getattr(layer, "reset_parameters", None) or layer._reset_parameters
+            draw()
             if isinstance(layer, TABLES):
                 layer.weight /= layer.embedding_dim**0.5
     yield

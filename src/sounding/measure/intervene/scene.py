@@ -62,6 +62,10 @@ class Snapshot:
             self._settings = [_settings(group) for group in optimizer.param_groups]
             self._state = copy.deepcopy({id(p): s for p, s in optimizer.state.items()})
 
+    def moved(self) -> bool:
+        """Whether any trainable tensor has another value now."""
+        return any(t.requires_grad and not torch.equal(t, saved) for t, saved in self._tensors)
+
     def modes(self) -> None:
         """Put every module into the mode, training or evaluation, that it was in."""
         for module, training in self._modes:
