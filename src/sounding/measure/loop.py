@@ -53,6 +53,7 @@ class Loop(Result):
     several: bool = False  # other optimisers step in between
     unstepped: int = 0  # calls of backward, of a run in which the optimiser never stepped
     clipped_late: int = 0  # calls of clipping behind the step, where no gradient is used any more
+    remade: int = 0  # optimisers that took over from one of a single step
     stale: int = 0  # of the foreign ones, those that never get a gradient
     # share of the entries of a half-precision weight that a step left alone, gradient and all
     rounded: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -46,6 +46,7 @@ from sounding.rules.propagation import (
     vanishing_gradient,
     vanishing_signal,
 )
+from sounding.rules.pulls import reshaped_scores, unused_samples
 from sounding.rules.ranks import ranks_apart, same_data
 from sounding.rules.rare_rows import decay_on_rare_rows
 from sounding.rules.relapse import learning_lost
@@ -103,6 +104,8 @@ RULES = (
     Rule("SD416", "duplicated-samples", duplicated_samples),
     Rule("SD417", "answer-in-the-input", answer_in_the_input),
     Rule("SD418", "samples-mixed", samples_mixed),
+    Rule("SD419", "reshaped-scores", reshaped_scores),
+    Rule("SD420", "unused-samples", unused_samples),
     Rule("SD501", "learning-rate-too-high", learning_rate_too_high),
     Rule("SD502", "learning-rate-too-low", learning_rate_too_low),
     Rule("SD503", "schedule-ended-early", schedule_ended_early),

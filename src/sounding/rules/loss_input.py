@@ -8,7 +8,7 @@ import numpy as np
 
 from sounding.measure.loss_call import LossCall
 from sounding.measure.readings import Readings
-from sounding.rules.comparison import called, contradiction, sums_to_one, target_of
+from sounding.rules.comparison import called, contradiction, maker, sums_to_one, target_of
 from sounding.rules.finding import Finding
 
 # What can come out of these, as scores that a sigmoid is applied to once more.
@@ -23,6 +23,7 @@ SQUASHED = {
 SOFTMAXES = ("softmax", "log_softmax")
 OFFSET = 0.01  # that is added inside of a logarithm to keep it finite: log(1 + 0.01) at most
 PRODUCTS = ("matmul", "bmm", "baddbmm", "einsum")
+SAME_OUTPUT = 1e-6  # of the inputs' spread: rounding
 MIXES = 1e-3  # of the output's deviation: rounding is 1e-6, a softmax over N rows 1/sqrt(N)
 
 
@@ -78,7 +79,9 @@ def sigmoid_before_bce_with_logits(readings: Readings) -> Finding | str | None:
 def constant_output(readings: Readings) -> Finding | str | None:
     """SD403: a softmax over one single unit, which is 1 whatever the unit says.
 
-    Also where cross_entropy is given one class: its loss is 0 from the first step on.
+    Also where cross_entropy is given one class: its loss is 0 from the first step on; and where the
+    last call, whatever it is, makes one number out of inputs that differ, as a layer norm over one
+    feature does.
     """
     call = called(readings)
     output, rows = call.output, call.output.shape[0]
@@ -86,7 +89,7 @@ def constant_output(readings: Readings) -> Finding | str | None:
     stuck = one is not None and output.low == output.high == one and rows > 1
     alone = call.function == "cross_entropy" and call.classes == 1 and len(output.shape) > 1
     if not stuck and not alone:
-        return None
+        return _erased(readings, call)
     what = f"all {rows} outputs are exactly {one:.0f}" if stuck else "the loss is 0"
     return contradiction(
         readings,
@@ -97,6 +100,28 @@ def constant_output(readings: Readings) -> Finding | str | None:
         "gets a gradient; put a sigmoid and a binary cross-entropy there, or one unit a class",
         {"output_units": 1.0, "output_std": output.std if stuck else 0.0},
         {"output_units": 2.0},
+    )
+
+
+def _erased(readings: Readings, call: LossCall) -> Finding | None:
+    """A last call without a sum of its own whose outputs agree, though its inputs do not."""
+    made = maker(readings, call)
+    if call.silent is None or not call.silent.all() or made is None or made.main < 0:
+        return None
+    index = readings.calls.index(made)
+    spread, before = readings.signal.spread[index], readings.signal.spread[made.main]
+    if made.fan_in or not before > 0 or not spread <= SAME_OUTPUT * before:
+        return None
+    return contradiction(
+        readings,
+        call,
+        "SD403",
+        "constant-output",
+        f"{made.name} ({made.operation}) makes the same output of all {call.output.shape[0]} "
+        "samples, though its inputs differ: normalising or comparing a single number leaves "
+        "nothing of it; take it away, or give it more features",
+        {"output_std": call.output.std, "input_spread": float(before)},
+        {"output_std": float(before)},
     )
 
 

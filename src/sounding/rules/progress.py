@@ -6,6 +6,7 @@ import math
 
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
+from sounding.rules.blocked import looped
 from sounding.rules.finding import Finding
 from sounding.rules.harm import ERRORS, QUARTER, relief, watched
 from sounding.rules.learning_rate import LOOK
@@ -66,19 +67,24 @@ def loop_interferes(readings: Readings) -> Finding | str | None:
     The training is begun again by the plainest loop there is, zero_grad, backward, step, on the
     batches that were kept, and is compared with the run on the same batches (the test 'replayed').
     Where that ends clearly lower, the loop itself does something to weights or gradients in
-    between.
+    between. An optimiser that is made anew for every step is a caution in any case: exact.
     """
-    watched(readings)
-    found = relief(readings, "replayed")
-    if not found.harmful:
+    found, remade = relief(readings, "replayed"), looped(readings).remade
+    often = 2 * remade > watched(readings).steps
+    if not found.harmful and not often:
         return None
+    why = "something else in the loop changes gradients or weights, or keeps steps from being made"
+    if often:
+        why = (
+            f"a new optimiser is made {remade} times, and forgets momentum and moments each time; "
+            "make it once, before the loop"
+        )
     return Finding(
         code="SD213",
         name="loop-interferes",
-        severity="problem",
+        severity="problem" if found.harmful else "caution",
         message="begun again by a plain loop of zero_grad, backward and step, with the same "
-        f"weights, batches, loss and optimiser, {found.said}: something else in the loop "
-        "changes gradients or weights, or keeps steps from being made",
+        f"weights, batches, loss and optimiser, {found.said}: {why}",
         layers=(),
         source="",
         measured=found.measured,

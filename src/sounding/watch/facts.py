@@ -35,6 +35,7 @@ class Facts:
     training: bool = True
     unstepped: int = 0  # calls of backward in a run without any step
     clipped_late: int = 0  # calls of clipping behind the step
+    remade: int = 0  # times that an optimiser took over from one that had made a single step
     frozen: tuple[str, ...] = ()
     alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
     # half-precision parameters: some values before the step, where they have a gradient
@@ -114,6 +115,7 @@ class Facts:
             scales=_scales(model),
             unstepped=self.unstepped,
             clipped_late=self.clipped_late,
+            remade=self.remade,
             rounded={n: left / of for n, (left, of) in self._moves.items() if of},
         )
 

@@ -230,6 +230,12 @@ class Observer(Listener):
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
         key = id(optimizer)
+        if key in self._waiting and (old := self._remade(optimizer)) is not None:
+            del self._waiting[key]
+            self.records[key] = record = self.records.pop(old)
+            self._holders = [o for o in self._holders if o is not record.optimizer]
+            self.training.optimizers.discard(record.optimizer)
+            record.change(optimizer)
         if key in self._waiting:
             self.records[key] = self._waiting.pop(key)
             if self.journal is not None:
@@ -244,6 +250,16 @@ class Observer(Listener):
             if self.journal is not None:
                 self.journal.begin(record, optimizer)
         return self.records.get(key)
+
+    def _remade(self, optimizer: Optimizer) -> int | None:
+        """The record of an optimiser that made one step with the same parameters, and is gone."""
+        own = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        for key, record in self.records.items():
+            if record.once and record.optimizer is not None:
+                groups = record.optimizer.param_groups
+                if own == [id(p) for group in groups for p in group["params"]]:
+                    return key
+        return None
 
     def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)

@@ -67,6 +67,7 @@ class Record:
         self.rows = Rows()
         self.ring: Ring | None = None  # the last steps, where they are kept
         self._bytes = 0
+        self._since = 0  # steps that other optimisers made before this one
 
     @property
     def count(self) -> int:
@@ -77,6 +78,16 @@ class Record:
     def open(self) -> bool:
         """Whether more calls are kept."""
         return self.begin is not None and len(self.steps) < STEPS and self._bytes < BYTES
+
+    @property
+    def once(self) -> bool:
+        """Whether its optimiser has made one step only."""
+        return self.count - self._since == 1
+
+    def change(self, optimizer: Optimizer) -> None:
+        """The training goes on with another optimiser."""
+        self.optimizer, self._since = optimizer, self.count
+        self.facts.remade += 1
 
     def keep(self, given: Any, output: Any) -> tuple[Step, Tape]:
         """A call of the model, with a tape for what follows; its tensors are copied."""

@@ -29,6 +29,7 @@ from sounding.measure.intervene.changes import (
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
+from sounding.measure.intervene.pull import pull
 from sounding.measure.intervene.redrawing import redrawn
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
@@ -42,6 +43,7 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "baseline": baseline,
     "constant": constant,
     "mirrored": mirrored,
+    "pull": pull,
     "repeat": repeat,
     "mixing": mixing,
     "noise": noise,

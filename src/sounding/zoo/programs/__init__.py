@@ -7,10 +7,12 @@ from sounding.zoo.programs.finetuning import FINE_TUNED
 from sounding.zoo.programs.gradients import GRADIENTS
 from sounding.zoo.programs.initialisation import INITIALISATION
 from sounding.zoo.programs.labels import LABELS
+from sounding.zoo.programs.leaks import LEAKS
 from sounding.zoo.programs.loops import LOOPS
 from sounding.zoo.programs.loss import LOSS
 from sounding.zoo.programs.loss_forms import LOSS_FORMS
 from sounding.zoo.programs.loss_signs import LOSS_SIGNS
+from sounding.zoo.programs.misplaced import MISPLACED
 from sounding.zoo.programs.normalisation import NORMALISATION
 from sounding.zoo.programs.numbers import NUMBERS
 from sounding.zoo.programs.optimiser import OPTIMISER
@@ -48,6 +50,8 @@ PROGRAMS = (
     *NORMALISATION,
     *EVALUATION,
     *DROPOUT,
+    *LEAKS,
+    *MISPLACED,
 )
 
 __all__ = ["PROGRAMS"]

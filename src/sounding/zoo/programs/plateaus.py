@@ -145,7 +145,7 @@ PLATEAUS: tuple[Program, ...] = (
     Program(
         "factors near zero",
         factors_near_zero,
-        ("SD512", "SD301"),
+        ("SD512", "SD301", "SD303"),
         "vectors of 1e-4 stand at the saddle of their product: draw them larger",
     ),
     Program(
