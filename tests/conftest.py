@@ -6,9 +6,15 @@ thread; and the order of sums, so the last digits, would depend on the machine.
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import what they share, from forks.py
+
+from forks import Pythons
 
 torch.set_num_threads(1)
 
@@ -20,6 +26,13 @@ NO_CHROMIUM = "no Chromium on PATH and none named by SOUNDING_CHROMIUM"
 def _chromium() -> str | None:
     names = (os.environ.get("SOUNDING_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def python():
+    """Starts Python processes that have imported torch and sounding already: forks.py."""
+    with Pythons() as pythons:
+        yield pythons
 
 
 @pytest.fixture(scope="session")
