@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import what they share, from forks.py
 
 from forks import Pythons
 
 torch.set_num_threads(1)
+# How long examples take to draw says how busy the machine is, and nothing about the code.
+settings.register_profile("sounding", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sounding")
 
 # swiftshader draws WebGL without a GPU; the sandbox does not work for root in a container
 CHROMIUM_ARGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

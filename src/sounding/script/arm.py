@@ -29,7 +29,8 @@ class Script:
     """Runs trials of one script, as an `Arm` of `prove` and `repair`, and examines it.
 
     Processes start from a server that has imported torch already (and what the first step of an
-    optimiser imports: seconds) and nothing of the script, so each is fresh and quick. Files that a trial writes go to a scratch folder, which is deleted.
+    optimiser imports: seconds) and nothing of the script, so each is fresh and quick. Files that a
+    trial writes go to a scratch folder, which is deleted.
     """
 
     def __init__(self, target: Sequence[str], *, steps: int, jobs: int = 1) -> None:
