@@ -10,6 +10,7 @@ import pytest
 import sounding
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -20,8 +21,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 import sounding
 
-dist.init_process_group("gloo", init_method=f"file://{Path('meeting').resolve()}")
-rank = dist.get_rank()
+rank, meeting = int(os.environ["RANK"]), Path("meeting").resolve().as_uri()
+dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
 torch.set_num_threads(1)
 
 
@@ -70,7 +71,7 @@ dist.destroy_process_group()
 LAUNCH = """
 import os, runpy, sys
 other = os.fork()
-os.environ |= {"RANK": str(int(other == 0)), "WORLD_SIZE": "2"}
+os.environ |= {"RANK": "0" if other else "1", "WORLD_SIZE": "2"}
 if sys.platform == "linux":
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # a host name need not resolve
 runpy.run_path("train.py", run_name="__main__")
