@@ -46,6 +46,7 @@ class Process:
         socket.send_fds(line, [json.dumps(job).encode() + b"\n"], streams)
         os.close(write)
         self.stdout = os.fdopen(read)
+        self.returncode: int | None = None
         self.pid = int(answers.readline())
 
     def send_signal(self, number: int) -> None:
@@ -64,6 +65,8 @@ class Process:
 class Pythons:
     """Starts processes, one at a time; ends with the `with` block."""
 
+    _process: Process | None = None
+
     def __enter__(self) -> Pythons:
         self._line, theirs = socket.socketpair()
         with theirs:
@@ -75,13 +78,22 @@ class Pythons:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
         self._answers.close()
         self._line.close()
         self._server.wait()
 
     def start(self, *argv: str | Path, cwd: Path) -> Process:
-        """``python argv...`` in the folder `cwd`; communicate with it before the next starts."""
-        return Process(self._line, self._answers, argv, cwd)
+        """``python argv...`` in the folder `cwd`; one that still runs is killed."""
+        self._end()
+        self._process = Process(self._line, self._answers, argv, cwd)
+        return self._process
+
+    def _end(self) -> None:
+        """Of a test that failed before it communicated."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.communicate()
 
     def run(self, *argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         """The same, when it has ended."""
