@@ -6,11 +6,21 @@ thread; and the order of sums, so the last digits, would depend on the machine.
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import what they share, from forks.py
+
+from forks import Pythons
 
 torch.set_num_threads(1)
+# How long examples take to draw says how busy the machine is, and nothing about the code.
+settings.register_profile("sounding", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sounding")
 
 # swiftshader draws WebGL without a GPU; the sandbox does not work for root in a container
 CHROMIUM_ARGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -20,6 +30,13 @@ NO_CHROMIUM = "no Chromium on PATH and none named by SOUNDING_CHROMIUM"
 def _chromium() -> str | None:
     names = (os.environ.get("SOUNDING_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def python():
+    """Starts Python processes that have imported torch and sounding already: forks.py."""
+    with Pythons() as pythons:
+        yield pythons
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ The structure is that of "SARIF Version 2.1.0" (OASIS Standard, 2020), whose sec
 
 import json
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -175,11 +174,6 @@ def test_annotations_escape_what_would_end_them(repository):
 # --- the command line --------------------------------------------------------------------------
 
 
-def call(*arguments, cwd):
-    command = [sys.executable, "-m", "sounding", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("project")
@@ -188,8 +182,13 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_checkup_writes_sarif_and_sets_the_code(folder):
-    done = call("checkup", "--format", "sarif", "--output", "out.sarif", "case.py", cwd=folder)
+@pytest.fixture
+def call(python, folder):
+    return partial(python.run, "-m", "sounding", cwd=folder)
+
+
+def test_checkup_writes_sarif_and_sets_the_code(folder, call):
+    done = call("checkup", "--format", "sarif", "--output", "out.sarif", "case.py")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Wrote out.sarif" in done.stderr
     document = json.loads((folder / "out.sarif").read_text())
@@ -200,12 +199,12 @@ def test_checkup_writes_sarif_and_sets_the_code(folder):
     assert place["artifactLocation"]["uri"] == "case.py"
     line = (folder / "case.py").read_text().splitlines()[place["region"]["startLine"] - 1]
     assert "nn.Linear(16, 16)" in line
-    again = call("checkup", "--format", "sarif", "--output", "out.sarif", "case.py", cwd=folder)
+    again = call("checkup", "--format", "sarif", "--output", "out.sarif", "case.py")
     assert again.returncode == 2
     assert "out.sarif exists" in again.stderr
 
 
-def test_a_run_annotates_behind_the_scripts_own_output(folder):
+def test_a_run_annotates_behind_the_scripts_own_output(folder, call):
     script = CASE + (
         "\nmodel = build()\noptimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
         "for _ in range(20):\n    optimizer.zero_grad()\n"
@@ -213,7 +212,7 @@ def test_a_run_annotates_behind_the_scripts_own_output(folder):
         "print('the script is done')\n"
     )
     (folder / "train.py").write_text(script)
-    done = call("run", "--check", "--no-tests", "--format", "github", "train.py", cwd=folder)
+    done = call("run", "--check", "--no-tests", "--format", "github", "train.py")
     own, first, *_ = done.stdout.splitlines()
     assert (done.returncode, own) == (1, "the script is done")
     assert first.startswith("::error file=train.py,line=11,title=SD303 initialisation-mismatch::")

@@ -49,10 +49,10 @@ def test_rms_at_every_call_and_norm_of_every_parameter(read, batch):
 
 
 def test_the_error_is_the_scatter_over_redrawn_batches(read):
-    """Within a factor 1.5, over 300 batches of 48 samples."""
+    """Within a factor 1.5, over 150 batches of 48 samples; the scatter is known to 6 %."""
     net = _net()
     values, errors = [], []
-    for _ in range(300):
+    for _ in range(150):
         x, y = torch.randn(48, 20), torch.randint(0, 4, (48,))
         found = read(net, lambda: F.cross_entropy(net(x), y), x).gradients  # noqa: B023
         values.append(found.rms[1:-1])

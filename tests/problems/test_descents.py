@@ -10,9 +10,9 @@ from sounding.problems.student_descent import bad_minima
 
 def test_bad_minima_are_as_frequent_as_published():
     """Safran and Shamir (2018) met 126 in 1,000 runs at k = n = 8."""
-    row, runs = bad_minima(8, trials=200)
+    row, runs = bad_minima(8, trials=100)
     assert row.published == 126
-    assert abs(row.z) < 3
+    assert abs(row.z) < 3  # twice the rate would be 3.8
     assert row.unfinished == 0
     assert row.certified == row.bad
     hessian = StudentTeacher(8).hessians(runs.points[runs.bad][:1].reshape(1, -1))[0]

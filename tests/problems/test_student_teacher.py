@@ -97,7 +97,7 @@ def test_the_family_turns_with_the_teacher():
 
 def test_newton_ends_every_run_where_descent_alone_does():
     problem = StudentTeacher(9)
-    starts = problem.starts(16, seed=5)
+    starts = problem.starts(8, seed=5)
     fast, plain = descend(problem, starts), descend(problem, starts, newton=False)
     assert fast.ended.all()
     assert plain.ended.all()

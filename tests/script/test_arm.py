@@ -130,12 +130,12 @@ def test_a_script_without_training_is_named(tmp_path: Path) -> None:
 
 
 def test_a_script_that_ends_before_the_steps_is_compared_as_far_as_it_came(train: Path) -> None:
-    assert len(Script([str(train), "7"], steps=20).train((), 0).loss.values) == 7
+    assert len(Script([str(train), "7"], steps=20).train((), 1).loss.values) == 7
 
 
 def test_divergence_ends_a_trial_and_is_said(tmp_path: Path) -> None:
     arm = failing(tmp_path, TRAIN.replace("lr=0.1", "lr=1e18"), "200", steps=200)
-    trial = arm.train((), 0)
+    trial = arm.train((), 1)
     assert trial.diverged
     assert np.isnan(trial.metrics["accuracy"])
     assert len(trial.loss.values) < 200

@@ -29,24 +29,19 @@ def target(name):
 
 
 def compare(names, folder, options, run):
-    """Run every script plain and watched; `run` takes a list of jobs and returns exit codes."""
-    jobs = []
-    for name in names:
-        watched = [*options, "--json", str(folder / f"{name}.json")]
-        jobs.append({"argv": target(name), "watched": None, "out": str(folder / f"{name}-plain")})
-        jobs.append({"argv": target(name), "watched": watched, "out": str(folder / f"{name}-seen")})
-    codes = run(jobs)
+    """Run every script plain and watched, with `run`, and compare what they leave."""
     failures = []
-    for name, plain, seen in zip(names, codes[::2], codes[1::2], strict=True):
-        if plain != CODES.get(name, 0) or plain != seen:
-            failures.append(f"{name}: exit code {plain}, watched {seen}")
-        first, second = ((folder / f"{name}-{k}.out").read_text() for k in ("plain", "seen"))
-        errors = (folder / f"{name}-seen.err").read_text()
-        if not first or first != second:
-            failures.append(f"{name}: {first!r}, watched {second!r}")
-        if "observer failed" in errors:
-            failures.append(f"{name}: {errors}")
-        failures += [f"{name}: false alarm {code}" for code in problems(folder / f"{name}.json")]
+    for name in names:
+        report = folder / f"{name}.json"
+        plain = run(target(name))
+        seen = run(["-m", "sounding", "run", *options, "--json", str(report), *target(name)])
+        if plain.returncode != CODES.get(name, 0) or plain.returncode != seen.returncode:
+            failures.append(f"{name}: exit code {plain.returncode}, watched {seen.returncode}")
+        if not plain.stdout or plain.stdout != seen.stdout:
+            failures.append(f"{name}: {plain.stdout!r}, watched {seen.stdout!r}")
+        if "observer failed" in seen.stderr:
+            failures.append(f"{name}: {seen.stderr}")
+        failures += [f"{name}: false alarm {code}" for code in problems(report)]
     assert failures == []
 
 
@@ -58,37 +53,25 @@ def problems(path):
     return [f["code"] for f in findings if f["severity"] == "problem"]
 
 
-def forked(jobs):
-    """All in children of one process, which imports torch once."""
-    command = [sys.executable, str(HERE / "strangers_forks.py")]
-    done = subprocess.run(
-        command, input=json.dumps(jobs), cwd=FOLDER, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture
+def forked(python):
+    """Each in a fork of one process that has imported torch."""
+    return lambda command: python.run(*command, cwd=FOLDER)
 
 
-def called(jobs):
+def called(command):
     """Each in a process of its own, as a user calls it."""
-    codes = []
-    for job in jobs:
-        own = [] if job["watched"] is None else ["-m", "sounding", "run", *job["watched"]]
-        done = subprocess.run(
-            [sys.executable, *own, *job["argv"]], cwd=FOLDER, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        for kind, text in (("out", done.stdout), ("err", done.stderr)):
-            Path(f"{job['out']}.{kind}").write_text(text)
-        codes.append(done.returncode)
-    return codes
+    return subprocess.run(
+        [sys.executable, *command], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
 
 
-def test_a_fifth_of_them_keep_their_output_and_code_and_raise_no_alarm(tmp_path):
+def test_a_fifth_of_them_keep_their_output_and_code_and_raise_no_alarm(tmp_path, forked):
     compare(DEFAULT, tmp_path, ["--no-tests"], forked)
 
 
 @pytest.mark.slow
-def test_all_of_them_examined_at_every_step(tmp_path):
+def test_all_of_them_examined_at_every_step(tmp_path, forked):
     compare(NAMES, tmp_path, ["--no-tests", "--every", "1"], forked)
 
 

@@ -77,7 +77,7 @@ def test_shares_of_a_measured_density_hold_the_true_ones_within_three_errors(exa
     values = torch.tensor(examples.curvature.eigenvalues())
     matrix = Operator(lambda block: block * values, len(values), dtype=torch.float64)
     starts = None if degree is None else 4
-    for seed in range(3):
+    for seed in range(3 if degree is None else 1):
         measured = density(matrix, degree=degree, starts=starts, seed=seed)
         edge = CLEAR * measured.width
         truth = float((values < -edge).double().mean()), float((values > edge).double().mean())

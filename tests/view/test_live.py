@@ -8,8 +8,7 @@ import base64
 import html
 import http.client
 import json
-import subprocess
-import sys
+import signal
 import urllib.parse
 
 import numpy as np
@@ -66,14 +65,12 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def served(file):
+def served(file, python, tmp_path):
     """The address of the page of `file`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sounding", "live", str(file[0])], stdout=subprocess.PIPE, text=True
-    )
+    process = python.start("-m", "sounding", "live", file[0], cwd=tmp_path)
     yield process.stdout.readline().split()[-1]
-    process.terminate()
-    process.communicate(timeout=30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
 
 
 def ask(address, path=None, method="GET", **headers):

@@ -4,18 +4,13 @@ The oracle is DistributedDataParallel itself: it averages gradients, so both pro
 norm, and a sharded net of the same weights has the same norm once its parts are put together.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import sounding
 
-SOURCE = Path(sounding.__file__).parents[1]
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -26,8 +21,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 import sounding
 
-dist.init_process_group("gloo")
-rank = dist.get_rank()
+rank, meeting = int(os.environ["RANK"]), Path("meeting").resolve().as_uri()
+dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
 torch.set_num_threads(1)
 
 
@@ -73,19 +68,24 @@ dist.destroy_process_group()
 """
 
 
+LAUNCH = """
+import os, runpy, sys
+other = os.fork()
+os.environ |= {"RANK": "0" if other else "1", "WORLD_SIZE": "2"}
+if sys.platform == "linux":
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # a host name need not resolve
+runpy.run_path("train.py", run_name="__main__")
+if other:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+"""
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(python, tmp_path_factory):
     here = tmp_path_factory.mktemp("ranks")
     (here / "train.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*launch, "train.py", str(here)],
-        cwd=here,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    (here / "launch.py").write_text(LAUNCH)
+    done = python.run("launch.py", here, cwd=here)
     assert done.returncode == 0, done.stderr[-3000:]
     return here
 

@@ -3,10 +3,7 @@
 The oracle is the loop's own bookkeeping: its losses, norms, updates and weights, computed by hand.
 """
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -212,29 +209,26 @@ for step in range({steps}):
 """
 
 
-def script(folder, *, steps=40, pause=0.0):
-    (folder / "train.py").write_text(SCRIPT.format(steps=steps, pause=pause))
-    command = [sys.executable, "-m", "sounding", "run", "--no-tests", "--record", "run.sounding"]
-    return subprocess.Popen(
-        [*command, "train.py"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def script(python, tmp_path):
+    def start(*, steps=40, pause=0.0):
+        (tmp_path / "train.py").write_text(SCRIPT.format(steps=steps, pause=pause))
+        how = ["--no-tests", "--record", "run.sounding"]
+        return python.start("-m", "sounding", "run", *how, "train.py", cwd=tmp_path)
+
+    return start
 
 
-def test_a_script_leaves_the_same_file(tmp_path):
-    process = script(tmp_path)
-    _, said = process.communicate(timeout=120)
+def test_a_script_leaves_the_same_file(tmp_path, script):
+    process = script()
+    _, said = process.communicate()
     assert process.returncode == 0, said
     assert "run.sounding" in said
     found = sounding.load(tmp_path / "run.sounding")
     assert (found.end, found.subject) == ("finished", "train.py")
     assert len(found.trainings[0].loss) == 40
-    again = script(tmp_path)
-    _, said = again.communicate(timeout=120)
+    again = script()
+    _, said = again.communicate()
     assert again.returncode == 2
     assert "run.sounding exists" in said
 
@@ -247,12 +241,11 @@ def test_a_script_leaves_the_same_file(tmp_path):
         (signal.SIGKILL, "", 0),
     ],
 )
-def test_a_signal_leaves_a_file_that_says_so(tmp_path, number, end, least):
-    process = script(tmp_path, pause=60)
-    while "ready" not in process.stdout.readline():
-        time.sleep(0.01)
+def test_a_signal_leaves_a_file_that_says_so(tmp_path, script, number, end, least):
+    process = script(pause=60)
+    next(line for line in process.stdout if "ready" in line)
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate()
     assert process.returncode == -number
     found = sounding.load(tmp_path / "run.sounding")
     assert (found.end, found.damaged) == (end, 0)

@@ -28,8 +28,9 @@ class ScriptError(ValueError):
 class Script:
     """Runs trials of one script, as an `Arm` of `prove` and `repair`, and examines it.
 
-    Processes start from a server that has imported torch already and nothing of the script, so each
-    is fresh and quick. Files that a trial writes go to a scratch folder, which is deleted.
+    Processes start from a server that has imported torch already (and what the first step of an
+    optimiser imports: seconds) and nothing of the script, so each is fresh and quick. Files that a
+    trial writes go to a scratch folder, which is deleted.
     """
 
     def __init__(self, target: Sequence[str], *, steps: int, jobs: int = 1) -> None:
@@ -41,7 +42,7 @@ class Script:
         fast = "forkserver" in multiprocessing.get_all_start_methods()
         self._processes: Any = multiprocessing.get_context("forkserver" if fast else "spawn")
         if fast:
-            self._processes.set_forkserver_preload(["sounding.script.trial"])
+            self._processes.set_forkserver_preload(["sounding.script.trial", "torch._dynamo"])
 
     def train(self, remedies: tuple[Remedy, ...], seed: int) -> Trial:
         """One trial with `remedies` applied just before the first training step.
