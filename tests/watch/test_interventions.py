@@ -116,7 +116,7 @@ def test_a_run_that_explodes_is_infinitely_worse():
 
 
 # No regression, no table, no parameter outside of the optimiser.
-NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted", "widened")
+NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted", "widened", "answers")
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -193,6 +193,108 @@ def test_a_softmax_over_the_batch_mixes_samples_always():
     make = lambda: net(last=nn.LogSoftmax(0))  # noqa: E731
     mixing = watched(make, loss=F.nll_loss)[0].make("mixing")
     assert mixing["eval"] > 0.01
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_mixing_that_runs_one_way_along_the_batch(step):
+    """x + 3 times the sample before, or behind it; by hand, over the halves' own deviations."""
+
+    class Neighbour(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x):
+            other = x.roll(step, 0)
+            other[0 if step == 1 else -1] = 0
+            return self.head(x + 3 * other)
+
+    interventions, record, _ = watched(Neighbour, steps=4)
+    x, model = record.steps[0].args[0], record.model
+    changes = []
+    for own in (torch.arange(16), torch.arange(16, 32)):
+        with torch.no_grad():
+            before, after = model(x)[own], model(x[own].repeat(2, 1))[own]
+        changes.append(float((before - after).square().mean().sqrt() / before.std()))
+    assert min(changes) == 0 < max(changes)
+    assert interventions.make("mixing")["eval"] == pytest.approx(max(changes), rel=1e-4)
+
+
+def test_redrawn_is_the_run_from_torchs_own_weights():
+    def large():
+        model = net()
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=20.0)
+        return model
+
+    fork = watched(large, lr=0.01)[0].make("redrawn")
+    assert fork["as_is"] > 1.0
+    assert fork["changed"] < 0.8
+    again = watched(lr=0.01)[0].make("redrawn")
+    assert again["changed"] == pytest.approx(fork["changed"], rel=1e-5)  # nothing else is left
+
+
+def test_redrawn_tables_have_vectors_of_length_one_and_frozen_layers_stay():
+    def table():
+        model = nn.Sequential(nn.Embedding(200, 64), nn.Linear(64, 4))
+        model[0].weight.data.fill_(7.0)
+        model[1].requires_grad_(False)
+        return model
+
+    from sounding.measure.intervene.redrawing import redrawn
+
+    ids = torch.randint(0, 200, (512,), generator=torch.Generator().manual_seed(0))
+    _, record, _ = watched(table, xy=(ids, ids % 4), steps=4)
+    kept = record.model[1].weight.clone()
+    with record.scene().kept(), redrawn(record.scene()):
+        lengths = record.model[0].weight.detach().norm(dim=1)
+        assert lengths.mean() == pytest.approx(1.0, abs=0.05)
+        assert torch.equal(record.model[1].weight, kept)
+
+
+def test_evened_gives_all_groups_the_highest_rate():
+    def two(parameters, lr):
+        first, *rest = parameters
+        groups = [{"params": [first], "lr": lr * 1e-6}, {"params": rest}]
+        return torch.optim.SGD(groups, lr=lr)
+
+    fork = watched(optimizer=two, lr=0.1)[0].make("evened")
+    plain = by_hand(lr=0.1)
+    np.testing.assert_allclose(fork.curves["changed"], plain, rtol=1e-4)
+    assert abs(fork.curves["as_is"][-1] - plain[-1]) > 1e-3
+
+
+def test_in_training_is_the_run_in_training_mode():
+    def normed():
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+    fork = watched(lambda: normed().eval())[0].make("in_training")
+    np.testing.assert_allclose(fork.curves["changed"], by_hand(lr=0.1, make=normed), rtol=1e-4)
+    assert abs(fork["difference"]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shape", "along"),
+    [
+        (lambda o: o.transpose(1, 2), True),
+        (lambda o: o.reshape(o.shape[0], o.shape[2], o.shape[1]), False),
+    ],
+)
+def test_pull_of_a_cross_entropy_cancels_over_the_classes(shape, along):
+    def tags():
+        return nn.Sequential(nn.Embedding(9, 16), nn.Linear(16, 5))
+
+    ids = torch.randint(0, 9, (512, 6), generator=torch.Generator().manual_seed(0))
+    loss = lambda o, y: F.cross_entropy(shape(o), y)  # noqa: E731
+    pull = watched(tags, xy=(ids, ids % 5), loss=loss, steps=8)[0].make("pull")
+    assert (pull["along"] < 1e-5) == along
+    assert (pull["reshaped"] < 1e-5) != along
+    assert pull["rows"] == 1
+
+
+def test_pull_at_some_samples_only():
+    loss = lambda o, y: F.cross_entropy(o[:3], y[:3])  # noqa: E731
+    assert watched(loss=loss)[0].make("pull")["rows"] == pytest.approx(3 / 32)
 
 
 def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():

@@ -50,7 +50,7 @@ def learning_rate_too_low(readings: Readings) -> Finding | str | None:
         return _zero(course)
     if course.steps < LOOK:
         raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
-    if unsettled(course) is not None and not _fell(readings):
+    if unsettled(course) is not None and _rose(readings):
         return None
     behind, said = _group_left_behind(readings), _unlearned(readings, QUARTER)
     if behind is not None or said is None:
@@ -97,11 +97,11 @@ def _group_left_behind(readings: Readings) -> Finding | None:
     )
 
 
-def _fell(readings: Readings) -> bool:
-    """Whether the loss on the same batches is lower than at the start: what rose was their luck."""
+def _rose(readings: Readings) -> bool:
+    """Whether the loss on the same batches is higher than at the start, not only on other ones."""
     constant = readings.test("constant")
     error = math.hypot(constant["constant_error"], constant["now_error"])
-    return constant["start_loss"] - constant["now_loss"] > ERRORS * error
+    return not constant["now_loss"] - constant["start_loss"] <= ERRORS * error
 
 
 def unsettled(course: Course) -> str | None:
