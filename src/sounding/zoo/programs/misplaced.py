@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.zoo import samples
-from sounding.zoo.nets import mlp, resnet
+from sounding.zoo.nets import mlp
 from sounding.zoo.program import Program
 from sounding.zoo.programs import tasks
 from sounding.zoo.programs.scores import accuracy, classified, regressed
@@ -96,21 +96,6 @@ def trained_in_evaluation_mode(sick: bool) -> float:
     return accuracy(net, test)
 
 
-def images_in_evaluation_mode(sick: bool) -> float:
-    """A deep residual net is left in evaluation mode by a test before the training."""
-    net = resnet(4)
-    train, test = split(samples.image_digits())
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    accuracy(net, test)
-    net.train(not sick)
-    for inputs, labels in batches(train, size=32, steps=120):
-        optimiser.zero_grad()
-        loss = functional.cross_entropy(net(inputs), labels)
-        loss.backward()
-        optimiser.step()
-    return accuracy(net, test)
-
-
 def dropped_predictions(sick: bool) -> float:
     """Dropout stands behind the last layer of a regression."""
     net = nn.Sequential(*mlp(8, 64, 1), *([nn.Dropout(0.5)] if sick else []))
@@ -151,13 +136,6 @@ MISPLACED: tuple[Program, ...] = (
         trained_in_evaluation_mode,
         ("SD609",),
         "batch norms with the statistics of the start normalise nothing: model.train()",
-        code_only=True,
-    ),
-    Program(
-        "images in evaluation mode",
-        images_in_evaluation_mode,
-        ("SD609",),
-        "a test before the training leaves the net in evaluation mode: model.train()",
         code_only=True,
     ),
     Program(
