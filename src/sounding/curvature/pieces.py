@@ -67,8 +67,8 @@ def read_again(batches: Any, first: Batch) -> str:
     if isinstance(batches, list | tuple) or _same(first, next(iter(batches))):
         return ""
     return (
-        "the loader gives other batches each time it is read (it shuffles or augments); every point "
-        "was measured on those of one reading"
+        "the loader gives other batches each time it is read (it shuffles or augments); every "
+        "point was measured on those of one reading"
     )
 
 

@@ -38,16 +38,16 @@ def of_loss(loss: Loss | Objective | None) -> Objective:
 def differing(one: float, other: float) -> str:
     """What is said where two calls at one point give two losses."""
     return (
-        f"two calls at the same point give {one:.6g} and {other:.6g}: the loss draws from a generator "
-        "that torch does not know, or keeps state; differences as small are noise"
+        f"two calls at the same point give {one:.6g} and {other:.6g}: the loss draws from a "
+        "generator that torch does not know, or keeps state; differences as small are noise"
     )
 
 
 def drawing(seed: int, moved: float) -> str:
     """What is said where passes draw numbers, another draw of which moves the loss."""
     return (
-        f"the passes draw random numbers (dropout): all points use one draw, of seed {seed}; another "
-        f"one moves the loss at the model by {moved:.3g}"
+        f"the passes draw random numbers (dropout): all points use one draw, of seed {seed}; "
+        f"another one moves the loss at the model by {moved:.3g}"
     )
 
 

@@ -1,7 +1,7 @@
 """A network of smooth units that learns one of its own kind, on Gaussian inputs.
 
-F(W) = 1/2 E (sum_i phi(w_i'x) - sum_j phi(v_j'x))^2 with x ~ N(0, I): the expected loss of Safran and
-Shamir (ICML 2018) with another activation.
+F(W) = 1/2 E (sum_i phi(w_i'x) - sum_j phi(v_j'x))^2 with x ~ N(0, I): the expected loss of Safran
+and Shamir (ICML 2018) with another activation.
 
 Letters: n neurons of the student (rows of W), k of the teacher (rows of V), d inputs, B points.
 """
@@ -35,9 +35,9 @@ TOGETHER = 20  # Hessians computed at once
 class SmoothStudentTeacher(Problem):
     """F(W) for a teacher of `k` orthonormal rows and a student of `n`, of a smooth activation.
 
-    Exact for erf and GELU, by a series for softplus and tanh: to 1e-9 where no neuron is longer
-    than 1.5. A batch is a tensor of inputs (N, d), on which the loss is the sample mean; without
-    one it is the expectation. For rectifiers there is :class:`StudentTeacher`.
+    Exact for erf and GELU; by a series for softplus, to 1e-9, and tanh, to 1e-8 at neurons of length
+    1 and 5e-5 at length 2. A batch is a tensor of inputs (N, d), on which the loss is the sample
+    mean; without one it is the expectation. For rectifiers there is :class:`StudentTeacher`.
     """
 
     W: nn.Parameter

@@ -1,0 +1,234 @@
+"""Bad minima whatever the activation, on Gaussian inputs and labels of the same architecture?
+
+The sentence puts several papers together: rectifiers on Gaussian inputs with a teacher of the same
+kind are Safran and Shamir's; many activations, but on three points, are Yun, Sra and Jadbabaie's.
+Here each activation meets a teacher of its own kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sounding.problems import SMOOTH, SmoothStudentTeacher, StudentTeacher, descend
+from sounding.problems.student_descent import BAD, Student
+from sounding.studies.chart import Chart, Line
+from sounding.studies.claim import Claim, Measured
+from sounding.studies.lab import Lab
+from sounding.verdict import INCONCLUSIVE, REFUTED, Verdict, every, overall, proportion, within
+
+ACTIVATIONS = ("relu", "leaky 0.1", *SMOOTH)
+COMMON, SURE = 0.01, 0.002  # the rate of bad ends, and what its interval must lie above
+GRADIENT = 1e-6  # of all neurons together, where a run has come to rest
+RATE, STEPS = 0.4, 6_000
+DRAWN, BATCHES = 1000, 20  # inputs a batch, on which the expected loss is checked
+LOOKED_AT = 10  # bad ends of each activation whose loss is checked
+OFF = 6.0  # standard errors of such a check
+SEED = 0
+
+STATEMENT = (
+    "Whatever the activation (rectified, leaky, softplus, GELU, tanh or erf), gradient descent on "
+    "Gaussian inputs, with labels by a teacher of the same architecture, often ends in bad local "
+    "minima"
+)
+
+
+def criterion(sizes: str, trials: int) -> str:
+    """The rule, written before the run."""
+    return (
+        f"{trials} runs of each activation for each of {sizes} neurons. A run is bad if it comes "
+        f"to rest (gradient below {GRADIENT:g}) at a loss above {BAD:g} where the smallest eigenvalue "
+        f"of the Hessian is positive. An activation is supported if more than {COMMON:.0%} of its "
+        f"runs are bad, Wilson's interval above {SURE:.1%}; refuted if none is; inconclusive "
+        "otherwise. The claim is supported if every activation is, and refuted if one is refuted"
+    )
+
+
+QUICK, FULL = criterion("8", 300), criterion("8 to 12", 300)
+
+
+# --- the two scales -------------------------------------------------------------------------------
+
+
+def quick(
+    lab: Lab, *, sizes: Sequence[int] = (8,), trials: int = 300, rule: str = QUICK
+) -> Measured:
+    """A minute of one core; the sizes are arguments for other scales and for the tests."""
+    jobs = [
+        {"activation": activation, "k": k, "trials": trials, "seed": SEED}
+        for activation in ACTIVATIONS for k in sizes
+    ]  # fmt: skip
+    runs = lab.map(descents, jobs)
+    parts = judged(runs)
+    verdict = overall(parts[0], parts, statement=STATEMENT, criterion=rule)
+    charts = [ends_chart([run for run in runs if run["k"] == sizes[0]])]
+    if len(sizes) > 1:
+        charts.append(rate_chart(runs))
+    return (verdict, *parts, check(runs), rest(runs)), charts
+
+
+def full(lab: Lab, *, sizes: Sequence[int] = (8, 9, 10, 11, 12), trials: int = 300) -> Measured:
+    """Five sizes; some minutes of one core."""
+    return quick(lab, sizes=sizes, trials=trials, rule=FULL)
+
+
+CLAIM = Claim(
+    name="student-teacher-activations",
+    topic="networks' landscapes",
+    claim=STATEMENT,
+    source=(
+        "No one paper: a sentence of lectures that joins Safran, Shamir, ICML 2018 (rectifiers, "
+        "Gaussian inputs, a teacher of the same kind) and Yun, Sra, Jadbabaie, ICLR 2019 (many "
+        "activations, three points)"
+    ),
+    link="https://arxiv.org/abs/1712.08968",
+    criterion=QUICK,
+    full_criterion=FULL,
+    quick=quick,
+    full=full,
+    how=(
+        "The student sums as many units as the teacher, whose weights are orthonormal; starts are "
+        f"N(0, 1/d), the step is {RATE:g}. Loss, gradient and Hessian are expectations over "
+        "Gaussian inputs: in closed form for rectifiers, GELU and erf, by a series in the angle "
+        "between two units for the others, and checked on drawn inputs. A run whose loss is below 1e-3 is "
+        "followed no further, as it only falls. Newton finishes a run only where the loss is "
+        "strictly convex all the way."
+    ),
+    depends="",
+)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def student(activation: str, k: int) -> Student:
+    """The problem of that activation, with `k` units in student and teacher."""
+    if activation in SMOOTH:
+        return SmoothStudentTeacher(activation, k)
+    return StudentTeacher(k, leak=0.0 if activation == "relu" else float(activation.split()[1]))
+
+
+def descents(activation: str, k: int, trials: int, seed: int) -> dict[str, Any]:
+    """Where runs end, how many of them badly, and how far drawn inputs contradict the losses."""
+    problem = student(activation, k)
+    starts = problem.starts(trials, seed=seed)
+    runs = descend(
+        problem, starts, lr=RATE, max_steps=STEPS, stationary=GRADIENT / math.sqrt(k), low=BAD
+    )  # a run below BAD can end badly no more
+    bad = runs.bad & (runs.smallest > 0)
+    looked_at = runs.points[bad][:LOOKED_AT].reshape(-1, problem.size)
+    return {
+        "activation": activation, "k": k, "trials": trials, "bad": int(bad.sum()),
+        "saddles": int((runs.bad & ~bad).sum()), "moving": int((~runs.ended).sum()),
+        "losses": runs.losses, "smallest": runs.smallest[bad],
+        "off": off_on_samples(problem, looked_at, runs.losses[bad][:LOOKED_AT], seed),
+    }  # fmt: skip
+
+
+def off_on_samples(
+    problem: Student, points: np.ndarray, losses: np.ndarray, seed: int
+) -> np.ndarray:
+    """(B,) how many standard errors the mean loss on drawn inputs is from `losses`."""
+    if not len(points):
+        return np.zeros(0)
+    batches = [problem.sample(DRAWN, seed=1 + seed + BATCHES * i) for i in range(BATCHES)]
+    found = np.stack([problem.losses(points, batch).detach().numpy() for batch in batches])
+    error = found.std(axis=0, ddof=1) / math.sqrt(BATCHES)
+    return (found.mean(axis=0) - losses) / error
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+def judged(runs: Sequence[dict[str, Any]]) -> list[Verdict]:
+    """A verdict on each activation, all sizes together."""
+    return [
+        frequent(activation, [run for run in runs if run["activation"] == activation])
+        for activation in dict.fromkeys(run["activation"] for run in runs)
+    ]
+
+
+def frequent(activation: str, runs: Sequence[dict[str, Any]]) -> Verdict:
+    """Whether bad ends of one activation are more than a rarity."""
+    bad, trials = sum(run["bad"] for run in runs), sum(run["trials"] for run in runs)
+    ends = np.concatenate([run["smallest"] for run in runs])
+    verdict = within(
+        proportion(bad, trials), SURE, 1.0,
+        statement=f"{activation}: runs end in bad local minima", unit="of the runs", seeds=[SEED],
+        note="; ".join(
+            f"k = {run['k']}: {run['bad']} of {run['trials']}"
+            + (f", {run['saddles']} at saddles" if run["saddles"] else "")
+            + (f", {run['moving']} still moving" if run["moving"] else "")
+            for run in runs
+        ) + (f"; smallest eigenvalues from {ends.min():.2g}" if len(ends) else ""),
+    )  # fmt: skip
+    outcome = verdict.outcome
+    if bad == 0:
+        outcome = REFUTED
+    elif bad <= COMMON * trials:
+        outcome = INCONCLUSIVE
+    rule = (
+        f"supported if more than {COMMON:.0%} are bad with the interval above {SURE:.1%}, refuted "
+        "if none is, else inconclusive"
+    )
+    return dataclasses.replace(verdict, outcome=outcome, criterion=rule)
+
+
+def check(runs: Sequence[dict[str, Any]]) -> Verdict:
+    """Whether drawn inputs give the losses that the expectations say."""
+    off = np.abs(np.concatenate([run["off"] for run in runs]))
+    return every(
+        off if len(off) else [math.nan], below=OFF,
+        statement=f"reported: on {DRAWN * BATCHES:,} drawn inputs the bad ends have the losses "
+        "that the expectations give, in standard errors",
+        seeds=[SEED],
+    )  # fmt: skip
+
+
+def rest(runs: Sequence[dict[str, Any]]) -> Verdict:
+    """Whether runs come to rest at all."""
+    return every(
+        [(run["moving"] + run["saddles"]) / run["trials"] for run in runs], below=COMMON,
+        statement="reported: nearly every run ends at a minimum, good or bad, and neither at a "
+        f"saddle nor still on its way after {STEPS:,} steps",
+        seeds=[SEED],
+    )  # fmt: skip
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def ends_chart(runs: Sequence[dict[str, Any]]) -> Chart:
+    """The losses of all ends of each activation in their order: bad minima are steps."""
+    lines = []
+    for run in runs:
+        losses = np.sort(run["losses"])[::-1]
+        share = (np.arange(len(losses)) + 0.5) / len(losses)
+        lines.append(Line(label=run["activation"], x=share, y=losses))
+    lines.append(
+        Line(label="bad above this", x=np.array([0.0, 1.0]), y=np.full(2, BAD), theory=True)
+    )
+    return Chart(
+        title="The losses at which gradient descent ends, the worst first",
+        x_label="share of the runs", y_label="loss where the run was left",
+        log_y=True, lines=tuple(lines),
+    )  # fmt: skip
+
+
+def rate_chart(runs: Sequence[dict[str, Any]]) -> Chart:
+    """The rate of bad ends over the number of neurons."""
+    lines = []
+    for activation in dict.fromkeys(run["activation"] for run in runs):
+        own = [run for run in runs if run["activation"] == activation]
+        rate = np.array([run["bad"] / run["trials"] for run in own])
+        error = np.sqrt(rate * (1 - rate) / [run["trials"] for run in own])
+        k = np.array([run["k"] for run in own])
+        lines.append(Line(label=activation, x=k, y=rate, error=error))
+    return Chart(
+        title="How often gradient descent ends in a bad minimum",
+        x_label="neurons of student and teacher", y_label="share of the runs", lines=tuple(lines),
+    )  # fmt: skip
