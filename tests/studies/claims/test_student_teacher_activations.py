@@ -44,6 +44,10 @@ def test_an_activation_is_judged_by_its_rate(bad, outcome):
     assert verdict.effect == bad / 300
 
 
+def test_runs_on_their_way_keep_an_activation_from_being_refuted():
+    assert claim.frequent("tanh", [_run("tanh", 0, moving=1)]).outcome == "inconclusive"
+
+
 def test_one_activation_without_bad_minima_refutes_whatever_the_activation():
     runs = [_run("relu", 30), _run("tanh", 0)]
     parts = claim.judged(runs)
