@@ -35,9 +35,9 @@ TOGETHER = 20  # Hessians computed at once
 class SmoothStudentTeacher(Problem):
     """F(W) for a teacher of `k` orthonormal rows and a student of `n`, of a smooth activation.
 
-    Exact for erf and GELU; by a series for softplus, to 1e-9, and tanh, to 1e-8 at neurons of length
-    1 and 5e-5 at length 2. A batch is a tensor of inputs (N, d), on which the loss is the sample
-    mean; without one it is the expectation. For rectifiers there is :class:`StudentTeacher`.
+    Exact for erf and GELU; by a series for softplus, to 1e-9, and tanh, to 1e-8 at neurons of
+    length 1 and 5e-5 at length 2. A batch is a tensor of inputs (N, d), on which the loss is the
+    sample mean; without one it is the expectation. For rectifiers: :class:`StudentTeacher`.
     """
 
     W: nn.Parameter

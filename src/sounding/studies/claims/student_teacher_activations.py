@@ -41,10 +41,11 @@ def criterion(sizes: str, trials: int) -> str:
     """The rule, written before the run."""
     return (
         f"{trials} runs of each activation for each of {sizes} neurons. A run is bad if it comes "
-        f"to rest (gradient below {GRADIENT:g}) at a loss above {BAD:g} where the smallest eigenvalue "
-        f"of the Hessian is positive. An activation is supported if more than {COMMON:.0%} of its "
-        f"runs are bad, Wilson's interval above {SURE:.1%}; refuted if none is and all have come "
-        "to rest or are below that loss; inconclusive otherwise. The claim is supported if every activation is, and refuted if one is refuted"
+        f"to rest (gradient below {GRADIENT:g}) at a loss above {BAD:g} where the smallest "
+        f"eigenvalue of the Hessian is positive. An activation is supported if more than "
+        f"{COMMON:.0%} of its runs are bad, Wilson's interval above {SURE:.1%}; refuted if none is "
+        "and all have come to rest or are below that loss; inconclusive otherwise. The claim is "
+        "supported if every activation is, and refuted if one is refuted"
     )
 
 
@@ -95,8 +96,8 @@ CLAIM = Claim(
         f"N(0, 1/d), the step is {RATE:g}. Loss, gradient and Hessian are expectations over "
         "Gaussian inputs: in closed form for rectifiers, GELU and erf, by a series in the angle "
         "between two units for the others, and checked on drawn inputs. A run whose loss is below "
-        "1e-3 is followed no further, as it only falls. Newton finishes a run only where the loss is "
-        "strictly convex all the way."
+        "1e-3 is followed no further, as it only falls. Newton finishes a run only where the loss "
+        "is strictly convex all the way."
     ),
     depends=(
         "Bad minima of this kind are known for rectifiers, and leaky rectifiers and GELU share "
