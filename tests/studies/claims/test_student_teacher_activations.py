@@ -57,13 +57,27 @@ def test_one_activation_without_bad_minima_refutes_whatever_the_activation():
     assert claim.rest([_run("relu", 3, moving=200)]).outcome == "refuted"
 
 
+def _astray(smallest, *, loss=0.01, gradient=1e-15):
+    return {"activation": "gelu", "loss": loss, "gradient": gradient, "smallest": smallest}
+
+
+def test_rectifiers_bad_minimum_leads_to_that_of_others():
+    found = claim.astray("leaky 0.1", 6)
+    assert found["gradient"] < claim.AT_REST < 1e-3 < found["loss"]
+    assert found["smallest"] > 0
+    assert claim.existence([found]).outcome == "supported"
+    for none in (_astray(0.1, loss=0.0), _astray(0.1, gradient=0.1), _astray(-0.1)):
+        assert claim.existence([none]).outcome == "refuted"
+
+
 def test_both_scales_draw_every_line(monkeypatch):
     monkeypatch.setattr(
         claim, "descents", lambda activation, k, trials, seed: _run(activation, 9, trials=20, k=k)
     )
+    monkeypatch.setattr(claim, "astray", lambda activation, k: _astray(0.02))
     lab = Lab()
     verdicts, charts = claim.full(lab, sizes=(3, 4), trials=20)
-    assert (lab.done, len(verdicts)) == (12, 1 + 6 + 2)
+    assert (lab.done, len(verdicts)) == (12 + 6, 1 + 6 + 3)
     assert verdicts[0].criterion == claim.FULL
     assert [len(chart.lines) for chart in charts] == [7, 6]
     assert charts[1].lines[0].y == pytest.approx([9 / 20] * 2)
