@@ -114,8 +114,8 @@ CLAIM = Claim(
         "one of the same kind too, with a certified Hessian, but its loss is below 1e-3, as all "
         "losses of softplus are small: its refutation speaks of the limit, which was set before "
         "and is the same for all. With tanh and erf no run was bad and no such minimum was found, "
-        "so the sentence does not hold for virtually any activation; that there is none in wider nets "
-        "is not shown. What Yun et al. prove for such activations is on three points, not on "
+        "so the sentence does not hold for virtually any activation; that there is none in wider "
+        "nets is not shown. What Yun et al. prove for such activations is on three points, not on "
         "Gaussian inputs. Teachers have orthonormal weights, and output weights are fixed."
     ),
     changed=(
