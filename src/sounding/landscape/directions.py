@@ -153,7 +153,7 @@ def _eigen(ground: Ground, dims: int, span: float | None, seed: int, progress: P
     rows = torch.linalg.qr(rows.T.double()).Q.T.to(ground.dtype)  # both are orthogonal up to errors
     values = [float(one.values[0]) for one in found]
     names = tuple(
-        f"{one.which} curvature, {v:.4g} (its eigenvector)"
+        f"{one.which} eigenvalue, {v:.4g} (along its vector)"
         for v, one in zip(values, found, strict=True)
     )
     return _square(
