@@ -10,6 +10,7 @@ from torch import nn
 from sounding.landscape import atlas as atlas_module
 from sounding.landscape.atlas import Atlas, atlas
 from sounding.script.landscape import landscape_target
+from sounding.view.atlas import tiles
 
 X, Y = torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), 2.0, dtype=torch.float64)
 
@@ -40,6 +41,15 @@ def test_a_saddle_is_named_and_left(saddle):
     assert found.escape.escaped
     assert found.escape.loss == pytest.approx(0, abs=1e-9)
     assert net.w.item() == net.v.item() == 0
+
+
+def test_its_tiles_say_where_the_point_is_and_where_the_way_ends(saddle):
+    found, _ = saddle
+    said = {tile.name: tile for tile in tiles(found.parts)}
+    assert said["This point"].value == "strict saddle"
+    assert "loss 4" in said["This point"].said
+    assert said["Escaped"].value.startswith("4 → ")
+    assert said["Loss"].value == "4"
 
 
 def test_a_way_that_bends_spans_the_plane():

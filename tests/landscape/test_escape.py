@@ -128,6 +128,27 @@ def test_it_survives_being_saved(tmp_path):
     assert math.isclose(again.loss, found.loss)
 
 
+def test_an_end_that_curves_down_a_little_is_said_to():
+    """The curvature -0.02 at the end passes sqrt(rho eps) of a coarse tolerance."""
+
+    class Ledge(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x = nn.Parameter(torch.tensor([1e-3, 0.0], dtype=torch.float64))
+
+        def forward(self):
+            x, y = self.x
+            return (x**2 - 1) ** 2 - 0.01 * y**2 + y**4
+
+    coarse = sd.escape(Ledge(), tol=1e-2)
+    assert coarse.escaped
+    assert coarse.certificate.kind == "strict saddle"
+    assert "smaller tol" in coarse.note
+    assert "smaller tol" in str(coarse)
+    fine = sd.escape(Ledge(), tol=1e-6)
+    assert (fine.certificate.kind, fine.note) == ("strict minimum", "")
+
+
 def test_an_unknown_method_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="negative_curvature, cubic, perturbed, noise"):
         sd.escape(Bent(), method="jump")

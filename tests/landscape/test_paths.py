@@ -234,6 +234,16 @@ def test_a_state_dict_in_the_models_place_is_explained():
         sd.path({"w": torch.ones(2)}, torch.ones(2), mean, factors([1.0]))
 
 
+def test_dropout_on_the_way_is_said():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    other = {name: 2 * value for name, value in net.state_dict().items()}
+    batch = torch.randn(20, 5), torch.arange(20) % 3
+    found = sd.path(net, other, F.cross_entropy, batch, points=3)
+    assert any("one draw" in note for note in found.notes)
+    assert not sd.path(net.eval(), other, F.cross_entropy, batch, points=3).notes
+
+
 def test_the_model_is_given_back():
     net = convolution(0).train()
     state = {k: v.clone() for k, v in net.state_dict().items()}

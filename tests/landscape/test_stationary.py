@@ -307,6 +307,42 @@ def test_a_loss_that_is_not_finite_is_refused():
         sd.stationary(Plane(lambda x, y: torch.log(x) + y, [-1.0, 0.0]))
 
 
+class Draws(nn.Module):
+    """Adds noise of numpy's, which no seed of torch fixes."""
+
+    def __init__(self):
+        super().__init__()
+        self.x = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        self.generator = np.random.default_rng(0)
+
+    def forward(self):
+        return (self.x - float(self.generator.normal())).square().sum()
+
+
+def test_a_loss_that_differs_from_call_to_call_certifies_nothing():
+    point = sd.stationary(Draws(), search=False)
+    assert point.kind == "undecided"
+    assert any("two calls at the same point" in note for note in point.notes)
+    assert not sd.escape(Draws(), steps=3).escaped
+
+
+def test_dropout_and_a_shuffling_loader_are_said():
+    net, (x, y) = network()
+    dropping = nn.Sequential(net[0], nn.Dropout(0.5), net[1], net[2])
+    point = sd.stationary(dropping, nn.functional.cross_entropy, (x, y), search=False)
+    assert any("one draw" in note for note in point.notes)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x, y), batch_size=48, shuffle=True
+    )
+    random = torch.get_rng_state()
+    point = sd.stationary(net, nn.functional.cross_entropy, loader, search=False)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert any("shuffles" in note for note in point.notes)
+    still = sd.stationary(net, nn.functional.cross_entropy, (x, y), search=False)
+    assert still.notes == ()
+    assert still.loss == pytest.approx(point.loss)
+
+
 def test_parameters_that_the_loss_ignores_are_flat():
     class Idle(Plane):
         def __init__(self):

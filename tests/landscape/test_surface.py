@@ -423,6 +423,27 @@ def test_an_interrupted_surface_goes_on_to_the_same_numbers(tmp_path):
         sd.surface(net, F.cross_entropy, batch, points=9, seed=1, resume=earlier)
     with pytest.raises(ValueError, match="batches or the mode"):
         sd.surface(net, F.cross_entropy, vectors(5), points=9, resume=earlier)
+    for other in ({"points": 6}, {"points": 9, "span": 0.5}):
+        with pytest.raises(ValueError, match="another grid"):
+            sd.surface(net, F.cross_entropy, batch, resume=earlier, **other)
+
+
+def test_a_refinement_goes_on_to_the_grid_that_was_asked_for(tmp_path):
+    net, batch = mlp(), vectors()
+    whole = sd.surface(net, F.cross_entropy, batch, points=5, refine=4, way="plain")
+
+    def interrupt(_, done, total):
+        if total > 35 and done >= total - 3:  # while the third line is measured
+            raise KeyboardInterrupt
+
+    part = sd.surface(
+        net, F.cross_entropy, batch, points=5, refine=4, way="plain", progress=interrupt
+    )
+    assert 2 <= sum(map(len, part.axes)) - 10 < 4
+    earlier = sd.load(part.save(tmp_path / "part.json"))
+    rest = sd.surface(net, F.cross_entropy, batch, points=5, refine=4, way="plain", resume=earlier)
+    assert all(np.array_equal(a, b) for a, b in zip(rest.axes, whole.axes, strict=True))
+    assert np.array_equal(rest.values, whole.values)
 
 
 def test_refinement_puts_lines_where_it_is_steep():

@@ -53,7 +53,7 @@ def trajectory():
         distances=np.linspace(0.8, 0, 24), explained=np.array([0.68, 0.23]),
         names=("principal direction 1 (68 % of the variance)",
                "principal direction 2 (23 % of the variance)"),
-        said="principal directions of 24 checkpoints, through the last one; Euclidean distance",
+        said="principal directions of 24 points, through the last one; Euclidean distance",
     )  # fmt: skip
 
 

@@ -170,6 +170,8 @@ def test_a_map_has_a_tile_for_each_number(examples, every, tmp_path):
     page = report(results, tmp_path / "map.html").read_text(encoding="utf-8")
     assert "The landscape around ResNet20" in page
     assert tiles([spectrum]) == []
+    moved = {tile.name: tile for tile in tiles([every["trajectory"], spectrum])}
+    assert "Loss at the last point" in moved  # not the loss of the point whose spectrum is beside
 
 
 # --- in a browser --------------------------------------------------------------------------------

@@ -62,6 +62,28 @@ def listed(batches: Any) -> list[Batch]:
     return every
 
 
+def read_again(batches: Any, first: Batch) -> str:
+    """A sentence where another reading of the batches begins with others than `first`; else ''."""
+    if isinstance(batches, list | tuple) or _same(first, next(iter(batches))):
+        return ""
+    return (
+        "the loader gives other batches each time it is read (it shuffles or augments); every "
+        "point was measured on those of one reading"
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two batches hold the same numbers; foreign things count as the same."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.shape == other.shape
+        return same and bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return True
+
+
 def shared(
     parts: list[Piece], ranks: Ranks, reduction: str, *, evenly: bool = False
 ) -> list[Piece]:

@@ -39,7 +39,7 @@ class Atlas(Result):
     def parts(self) -> tuple[Result, ...]:
         """In the order to be read."""
         way = (self.escape,) if self.escape is not None else ()
-        return (self.surface, self.point, *way, self.spectrum)
+        return (self.surface, self.point, self.spectrum, *way)
 
     def __str__(self) -> str:
         return "\n".join(str(part) for part in self.parts)

@@ -153,7 +153,7 @@ def _eigen(ground: Ground, dims: int, span: float | None, seed: int, progress: P
     rows = torch.linalg.qr(rows.T.double()).Q.T.to(ground.dtype)  # both are orthogonal up to errors
     values = [float(one.values[0]) for one in found]
     names = tuple(
-        f"along the eigenvector of the {one.which} eigenvalue, {v:.4g}"
+        f"{one.which} eigenvalue, {v:.4g} (along its vector)"
         for v, one in zip(values, found, strict=True)
     )
     return _square(
@@ -282,8 +282,8 @@ def _principal(points: torch.Tensor, dims: int, span: float | None) -> Plane:
     )
     return _with_points(
         "trajectory", points.flip(0), rows.to(points.dtype), span, names,
-        f"principal directions of {len(points)} checkpoints, through the last one; Euclidean "
-        "distance", explained,
+        f"principal directions of {len(points)} points, through the last one; Euclidean distance",
+        explained,
     )  # fmt: skip
 
 

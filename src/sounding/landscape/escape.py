@@ -20,6 +20,7 @@ from sounding.objective import Loss, Objective
 from sounding.optim import CubicNewton, NegativeCurvature, NoisySGD, PerturbedSGD
 from sounding.optim.running import Running
 from sounding.optim.terrain import Terrain
+from sounding.problems.known import STRICT_SADDLE
 from sounding.result import Result
 from sounding.train import Progress, silent
 
@@ -49,7 +50,7 @@ class Escape(Result):
     certificate: StationaryPoint  # of the end
     applied: bool  # whether the model has been moved there
     seconds: float
-    note: str = ""  # what to do where it did not escape
+    note: str = ""  # what to do where it did not escape, or not as far as it could
     parameters: dict[str, np.ndarray] = dataclasses.field(
         default_factory=dict, repr=False, metadata={"saved": False}
     )  # of the end, by name
@@ -58,7 +59,8 @@ class Escape(Result):
     )  # (m, n) points on the way, where they were kept
 
     def __str__(self) -> str:
-        said = "escaped" if self.escaped else f"DID NOT ESCAPE: {self.note}"
+        note = f" ({self.note})" if self.note else ""
+        said = f"escaped{note}" if self.escaped else f"DID NOT ESCAPE: {self.note}"
         return (
             f"{said}; loss {self.start_loss:.6g} -> {self.loss:.6g} in {self.steps} steps, "
             f"{self.gradients} gradients and {self.products} products; the end is "
@@ -324,7 +326,7 @@ def _result(run: _Run, end: StationaryPoint, begun: float, apply: bool) -> Escap
         certificate=end,
         applied=apply,
         seconds=time.perf_counter() - begun,
-        note="" if lower and end.second_order else _advice(run, end, lower),
+        note=_advice(run, end, lower),
         parameters=named(run.terrain.subject.names, run.terrain.subject.layout.split(run.x)),
         path=torch.stack(run.path).double().cpu().numpy() if run.path else None,
     )
@@ -337,6 +339,11 @@ def _advice(run: _Run, end: StationaryPoint, lower: bool) -> str:
             if run.optimizer.finished
             else "the loss did not fall; give more steps, or method='negative_curvature'"
         )
+    if end.second_order:
+        weak = (
+            "the end still curves downwards, by less than the test asks for; a smaller tol goes on"
+        )
+        return weak if end.kind == STRICT_SADDLE else ""
     if end.gradient_norm > end.eps:
         return (
             f"the gradient is still {end.gradient_norm:.2g}, above {end.eps:.2g}; give more steps"

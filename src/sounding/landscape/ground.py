@@ -19,7 +19,7 @@ from torch.func import functional_call
 from sounding.capture.compiled import uncompiled
 from sounding.capture.keep import given_back
 from sounding.curvature.parallel import unwrapped
-from sounding.curvature.pieces import Piece, pieces
+from sounding.curvature.pieces import Piece, pieces, read_again
 from sounding.curvature.ranks import Ranks
 from sounding.curvature.setting import Subject, samples, sliced
 from sounding.objective import Batch, Loss, Objective, as_objective
@@ -81,13 +81,8 @@ class Ground:
         """The batches, kept; a loader that shuffles is said to."""
         with given_back(self.model):
             parts = pieces(batches, micro_batch=None, reduction=reduction)
-            fixed = isinstance(batches, list | tuple)
-            again = parts[0].batch if fixed else next(iter(batches))
-        if not _same(parts[0].batch, again):
-            self.notes.append(
-                "the loader gives other batches each time it is read (it shuffles or augments); "
-                "every point was measured on those of one reading"
-            )
+            again = read_again(batches, parts[0].batch)
+        self.notes += [again] * bool(again)
         for part in parts:
             check_numbers(part.batch)
         return parts
@@ -284,18 +279,6 @@ def _widest(parameters: list[nn.Parameter]) -> torch.dtype:
     for p in parameters:
         widest = torch.promote_types(widest, p.dtype)
     return widest
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two batches hold the same numbers; foreign things count as the same."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.shape == other.shape
-        return same and bool(((one == other) | ((one != one) & (other != other))).all())
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return True
 
 
 def close(one: float, other: float) -> bool:

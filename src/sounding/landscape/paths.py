@@ -22,6 +22,7 @@ from sounding.landscape.directions import flat
 from sounding.landscape.ground import BATCH_NORM, Ground, close
 from sounding.landscape.matching import matched
 from sounding.objective import Loss, Objective
+from sounding.optim.terrain import differing, drawing
 from sounding.result import Result
 from sounding.train import Progress, silent
 from sounding.vectors import Pattern
@@ -152,7 +153,7 @@ def path(
     if not distance > 0:
         raise ValueError("both ends are the same point; pass another solution as the second end")
     with ground.prepared():
-        ground.first()
+        ground.notes += _unsteady(ground, ground.first())
         if match:
             _check_same_function(ground, flat(ground, other), last)
         curve = _Curve(kind, first, last, bends)
@@ -203,6 +204,15 @@ def _ground(
     ground = made(batch_norm or "mode")
     running = any(m.running_mean is not None and not m.training for m in ground.norms())
     return made("recalibrated") if batch_norm is None and running else ground
+
+
+def _unsteady(ground: Ground, loss: float) -> list[str]:
+    """What a reader must know of passes that draw, and of calls that differ."""
+    with torch.no_grad():
+        again, apart = float(ground.loss(ground.centre)), ground.drawn(loss)
+    if not close(loss, again):
+        return [differing(loss, again)]
+    return [] if apart is None else [drawing(ground.seed, apart)]
 
 
 def _matched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from typing import Any
@@ -135,6 +136,10 @@ def _judged(
     rho = lipschitz(terrain, found, seen, dense=dense)
     curvature = typical_curvature(terrain, found, seen)
     kind = kind_of(terrain, found, seen, rho, curvature) if found.stationary else _no_kind(found)
+    steady, caveats = terrain.caveats(found.x)
+    if not steady:
+        said = "the loss is another one at every call, so its derivatives say nothing of one point"
+        kind = dataclasses.replace(kind, kind="undecided", reason=said, way=None)
     kinks = terrain.kinks(found.x)
     if kinks[0] and not terrain.smooth(found.x):
         kind = on_kinks(terrain, found, seen, kind, *kinks)
@@ -173,7 +178,7 @@ def _judged(
         gradients=terrain.gradients,
         products=terrain.products,
         seconds=time.perf_counter() - begun,
-        notes=_notes(found, kinks),
+        notes=(*caveats, *_notes(found, kinks)),
         model=type(terrain.subject.model).__name__,
         parameters=named(terrain.subject.names, terrain.subject.layout.split(found.x)),
         directions=seen.vectors.double().cpu().numpy(),

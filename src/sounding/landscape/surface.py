@@ -16,6 +16,7 @@ from sounding.landscape.directions import Plane, plane
 from sounding.landscape.ground import BATCH_NORM, Ground, close
 from sounding.landscape.points import Points
 from sounding.objective import Loss, Objective
+from sounding.optim.terrain import differing, drawing
 from sounding.result import Result
 from sounding.train import Progress, silent
 from sounding.vectors import Pattern
@@ -151,8 +152,8 @@ def surface(
         True
     """
     started = time.perf_counter()
-    if points < 3:
-        raise ValueError(f"points is {points}; an axis needs 3 at least")
+    if not isinstance(points, int) or points < 3:
+        raise ValueError(f"points is {points}; an axis needs a whole number, 3 at least")
     if way not in ("auto", "plain", "folded", "stacked"):
         raise ValueError(f"way is {way!r}; there are auto, plain, folded and stacked")
     if refine < 0:
@@ -201,21 +202,13 @@ class _Survey:
             )
         self.loss, self.noise = first, abs(first - second) / max(abs(first), 1e-12)
         if not close(first, second):
-            self.notes.append(
-                f"two calls at the same point give {first:.6g} and {second:.6g}: the loss draws "
-                "from a generator that torch does not know, or keeps state; differences as small "
-                "are noise"
-            )
-
+            self.notes.append(differing(first, second))
         self._look_deeper(apart)
 
     def _look_deeper(self, apart: float | None) -> None:
         """What a reader must know: draws of one seed, parameters without effect."""
         if apart is not None:
-            self.notes.append(
-                f"the passes draw random numbers (dropout): all points use one draw, of seed "
-                f"{self.ground.seed}; another one moves the loss at the model by {apart:.3g}"
-            )
+            self.notes.append(drawing(self.ground.seed, apart))
         names, every = self.ground.unreached(), self.ground.names
         if names:
             self.notes.append(
@@ -224,17 +217,17 @@ class _Survey:
             )
 
     def go(self, points: int, refine: int, resume: Surface | None) -> None:
+        """Measure the grid, then the further lines; what an interruption leaves is kept."""
         plane = self.plane
         self.axes = [
             np.linspace(a, b, points) for a, b in zip(plane.lows, plane.highs, strict=True)
         ]
         shape = tuple(map(len, self.axes))
         self.values, self.measured = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        if resume is not None:
-            self._take(resume)
+        added = 0 if resume is None else self._take(resume)
         try:
             self._visit()
-            for _ in range(refine):
+            for _ in range(added, refine):
                 self._add_line()
                 self._visit()
         except KeyboardInterrupt:
@@ -243,7 +236,8 @@ class _Survey:
                 f"interrupted after {done} of {total} points; resume=<this surface> goes on"
             )
 
-    def _take(self, earlier: Surface) -> None:
+    def _take(self, earlier: Surface) -> int:
+        """Go on with what is measured there; how many grid lines it has beyond the planned ones."""
         if earlier.fingerprint != self.fingerprint:
             raise ValueError(
                 "the surface to resume is of another plane: the parameters, the directions or the "
@@ -254,8 +248,15 @@ class _Survey:
                 f"the surface to resume had a loss of {earlier.loss:.6g} at its centre, now it is "
                 f"{self.loss:.6g}: the batches or the mode have changed"
             )
+        planned = self.axes
+        if not all(np.isin(a, b).all() for a, b in zip(planned, earlier.axes, strict=True)):
+            raise ValueError(
+                "the surface to resume has another grid: give the same points and span, or start "
+                "anew without resume"
+            )
         self.axes = [np.array(a) for a in earlier.axes]
         self.values, self.measured = earlier.values.copy(), earlier.measured.copy()
+        return sum(map(len, self.axes)) - sum(map(len, planned))
 
     def _visit(self) -> None:
         """All that is missing, from coarse to fine."""

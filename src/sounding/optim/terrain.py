@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from sounding.capture.keep import given_back
 from sounding.capture.kinks import Kinks
 from sounding.curvature.backward import Backward
 from sounding.curvature.hessian import hessian
 from sounding.curvature.operator import Operator
-from sounding.curvature.pieces import pieces
+from sounding.curvature.pieces import pieces, read_again
 from sounding.curvature.products import loss_at
 from sounding.curvature.setting import Subject, seed_passes
 from sounding.objective import Loss, Objective, as_objective
@@ -25,12 +26,29 @@ from sounding.train import check_model, check_numbers
 from sounding.vectors import normal
 
 SAME = 1e-3  # relative: a dense Hessian that a difference of gradients contradicts is off by more
+UNLIKE = 1e-5  # relative: a difference of two calls that rounding does not explain
 STEP = {torch.float64: 1e-6, torch.float32: 1e-3}  # of such a difference, times the length scale
 
 
 def of_loss(loss: Loss | Objective | None) -> Objective:
     """`loss` as an Objective; without one, the model's forward pass returns the loss itself."""
     return Objective(lambda model, _: model()) if loss is None else as_objective(loss)
+
+
+def differing(one: float, other: float) -> str:
+    """What is said where two calls at one point give two losses."""
+    return (
+        f"two calls at the same point give {one:.6g} and {other:.6g}: the loss draws from a "
+        "generator that torch does not know, or keeps state; differences as small are noise"
+    )
+
+
+def drawing(seed: int, moved: float) -> str:
+    """What is said where passes draw numbers, another draw of which moves the loss."""
+    return (
+        f"the passes draw random numbers (dropout): all points use one draw, of seed {seed}; "
+        f"another one moves the loss at the model by {moved:.3g}"
+    )
 
 
 class Terrain:
@@ -59,9 +77,10 @@ class Terrain:
         check_model(model)
         self.objective = of_loss(loss)
         self.subject = Subject(model, self.objective, seed=seed)
-        self.parts = pieces(
-            [None] if batches is None else batches, micro_batch=None, reduction="mean"
-        )
+        batches = [None] if batches is None else batches
+        with given_back(self.subject.model):  # a loader draws from torch's generator
+            self.parts = pieces(batches, micro_batch=None, reduction="mean")
+            self.read = read_again(batches, self.parts[0].batch)
         for part in self.parts:
             check_numbers(part.batch)
         self.gradients = 0
@@ -113,6 +132,19 @@ class Terrain:
         """() the loss where the model is now, with its graph."""
         with torch.enable_grad():
             return torch.stack([p.weight * self._pass(p.batch) for p in self.parts]).sum()
+
+    def caveats(self, x: torch.Tensor) -> tuple[bool, tuple[str, ...]]:
+        """Whether two calls at x agree, and what a reader of its numbers must know."""
+        said = [self.read] * bool(self.read)
+        one, other = self.height(x), self.height(x)
+        if not math.isclose(one, other, rel_tol=UNLIKE, abs_tol=UNLIKE):
+            return False, (*said, differing(one, other))
+        self.subject.seed += 1
+        moved = abs(self.height(x) - one)
+        self.subject.seed -= 1
+        if moved > UNLIKE * abs(one):
+            said.append(drawing(self.subject.seed, moved))
+        return True, tuple(said)
 
     # -- values and gradients -----------------------------------------------------------------
 

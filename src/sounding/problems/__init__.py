@@ -13,6 +13,7 @@ from sounding.problems.problem import Problem
 from sounding.problems.quadratic_network import QuadraticNetwork
 from sounding.problems.sensing import MatrixSensing, SpuriousSensing
 from sounding.problems.separable import SeparableData
+from sounding.problems.smooth_student import SMOOTH, SmoothStudentTeacher
 from sounding.problems.staircase import Staircase
 from sounding.problems.student_descent import Descents, bad_minima, descend, published_table
 from sounding.problems.student_teacher import StudentTeacher, spurious_minimum
@@ -24,6 +25,7 @@ __all__ = [
     "ENUMERABLE",
     "KINDS",
     "OTHERS",
+    "SMOOTH",
     "TEXTBOOK",
     "AsymmetricFactorisation",
     "Cosh",
@@ -43,6 +45,7 @@ __all__ = [
     "Rosenbrock",
     "SeparableData",
     "SlightRectifier",
+    "SmoothStudentTeacher",
     "SpuriousSensing",
     "Staircase",
     "StudentTeacher",

@@ -17,6 +17,7 @@ from sounding.problems.problem import Problem, orthogonal
 from sounding.problems.quadratic_network import QuadraticNetwork
 from sounding.problems.sensing import MatrixSensing, SpuriousSensing
 from sounding.problems.separable import SeparableData
+from sounding.problems.smooth_student import SmoothStudentTeacher
 from sounding.problems.staircase import Staircase
 from sounding.problems.student_teacher import StudentTeacher
 from sounding.problems.tensor import TensorComponent, TensorDecomposition
@@ -61,6 +62,8 @@ OTHERS: dict[str, Build] = {
     "quadratic network": lambda seed: QuadraticNetwork.random(seed=seed),
     "separable data": lambda seed: SeparableData(20, seed=seed),
     "slight rectifier": lambda seed: SlightRectifier.random(seed=seed),
+    "student and teacher, leaky": lambda seed: StudentTeacher(3, 4, leak=0.1),
+    "student and teacher, tanh": lambda seed: SmoothStudentTeacher("tanh", 3),
     "Rosenbrock": lambda seed: Rosenbrock(4),
     "recurrence": lambda seed: Recurrence(),
     "cosh": lambda seed: Cosh(3),

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from sounding.problems.student_teacher import StudentTeacher, fast_gradients
+from sounding.problems.smooth_student import SmoothStudentTeacher
+from sounding.problems.student_teacher import StudentTeacher
 from sounding.verdict import proportion, two_proportion_z
 
 STATIONARY = 1e-9 / (2 * math.pi)  # per neuron: Safran and Shamir's rule, who scale by 2 pi
@@ -24,6 +25,8 @@ BAD = 1e-3  # Safran and Shamir: a run that ends above has found a bad minimum
 EVERY = 50  # steps between looks at the runs
 IN_CACHE = 25_000  # pairs of neurons whose angles are computed at once: 200 kB a tensor
 NEAR = 1e-3  # a gradient below invites Newton
+
+Student = StudentTeacher | SmoothStudentTeacher
 
 # Runs of 1000 that ended in a bad minimum: counted from the result files which Safran and Shamir
 # released with their code, by (k, n).
@@ -56,17 +59,19 @@ class Descents:
 
 
 def descend(
-    problem: StudentTeacher,
+    problem: Student,
     starts: torch.Tensor,
     *,
     lr: float = 0.1,
     max_steps: int = 200_000,
     newton: bool = True,
+    stationary: float = STATIONARY,
+    low: float = GLOBAL,
 ) -> Descents:
     """Descend from each of `starts` (B, n d) until it is stationary or in the global basin.
 
-    A run ends in the global basin (loss below ``GLOBAL``), or where each neuron's gradient is
-    below ``STATIONARY``. Newton may finish a run only from a point at which the Hessian differs
+    A run ends in the global basin (loss below `low`), or where each neuron's gradient is
+    below `stationary`. Newton may finish a run only from a point at which the Hessian differs
     from that at the end by less than half the smallest eigenvalue there: between the two the loss
     is then strictly convex, and gradient descent would have gone to the same end. The step of a
     run whose loss grew is halved.
@@ -77,8 +82,14 @@ def descend(
         lr: Step of gradient descent on F, which has the factor 1/2.
         max_steps: After as many a run is given up; it says so in `ended`.
         newton: Whether to finish by Newton; without it, plain descent to the end.
+        stationary: Of each neuron's gradient; Safran and Shamir's by default.
+        low: Loss below which a run is followed no further; it only falls.
     """
     n, d = problem.W.shape
+
+    def slopes(w: torch.Tensor) -> torch.Tensor:
+        return problem.gradients(w.flatten(1)).view_as(w)
+
     at_once = max(1, IN_CACHE // (n * (n + len(problem.teacher))))
     end = starts.detach().clone().view(-1, n, d)
     steps = np.zeros(len(end), dtype=np.int64)
@@ -90,12 +101,12 @@ def descend(
     for step in range(EVERY, max_steps + EVERY, EVERY):
         for some, own in zip(w.split(at_once), rate.split(at_once), strict=True):
             for _ in range(EVERY):
-                some.sub_(own * fast_gradients(some, problem.teacher))
-        size = fast_gradients(w, problem.teacher).norm(dim=-1).amax(-1)
+                some.sub_(own * slopes(some))
+        size = slopes(w).norm(dim=-1).amax(-1)
         losses = problem.losses(w.flatten(1)).detach()
         rate[(losses > before) & (size > 1e-6)] /= 2  # smaller gradients: the loss only rounds
         before = losses
-        done = (losses < GLOBAL) | (size < STATIONARY)
+        done = (losses < low) | (size < stationary)
         tried = newton & (size < invite) & ~done
         if tried.any():
             polished, sound = finish(problem, w[tried])
@@ -112,7 +123,7 @@ def descend(
     return _described(problem, end, steps, ended)
 
 
-def finish(problem: StudentTeacher, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def finish(problem: Student, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Newton from each of (B, n, d): where it leads, and whether descent would too, (B,)."""
     start = w.flatten(1)
     first = problem.hessians(start)
@@ -147,7 +158,7 @@ def certified_smallest(hessians: torch.Tensor) -> torch.Tensor:
 
 
 def _described(
-    problem: StudentTeacher, end: torch.Tensor, steps: np.ndarray, ended: np.ndarray
+    problem: Student, end: torch.Tensor, steps: np.ndarray, ended: np.ndarray
 ) -> Descents:
     losses = problem.losses(end.flatten(1)).detach()
     gradients = problem.gradients(end.flatten(1)).view_as(end)

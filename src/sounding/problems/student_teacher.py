@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import leaky_relu
 
 from sounding.objective import Batch
 from sounding.problems.gaussian_relu import (
@@ -36,39 +37,57 @@ class StudentTeacher(Problem):
 
     A batch is a tensor of inputs (N, d), on which the loss is the sample mean; without one it is
     the expectation. F is twice differentiable wherever no neuron is zero.
+
+    With a `leak` a the rectifiers are leaky: max(z, 0) + a min(z, 0) = a z + (1 - a) relu(z), whose
+    loss is (1 - a)^2 F(W) + a/2 |sum_i w_i - sum_j v_j|^2, since E (w'x) relu(v'x) = w'v / 2.
     """
 
     W: nn.Parameter
     teacher: torch.Tensor
     minimum = 0.0
 
-    def __init__(self, k: int = 10, n: int | None = None, *, teacher: Any = None) -> None:
+    def __init__(
+        self, k: int = 10, n: int | None = None, *, teacher: Any = None, leak: float = 0.0
+    ) -> None:
         """`teacher` is (k, d), instead of the identity; the student starts at its first n rows."""
         rows = np.eye(k) if teacher is None else np.asarray(teacher, dtype=np.float64)
         n = len(rows) if n is None else n
         if n < 1 or not np.linalg.norm(rows, axis=1).all():
             raise ValueError("a student needs a neuron at least, and no teacher's row may be zero")
+        if not 0 <= leak < 1:
+            raise ValueError(f"leak is {leak}; it must be at least 0 and below 1")
         super().__init__({"W": np.resize(rows, (n, rows.shape[1]))})
         self.register_buffer("teacher", torch.tensor(rows))
         self.orthonormal = bool(np.allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-14))
-        self.spread = 1 / math.sqrt(rows.shape[1])
+        self.spread, self.leak = 1 / math.sqrt(rows.shape[1]), leak
 
     def value(self, *parameters: torch.Tensor, batch: Batch = None) -> torch.Tensor:
         """The loss of W (..., n, d)."""
         (w,) = parameters
         if batch is not None:
-            student = torch.relu(torch.einsum("xd,...nd->...xn", batch, w)).sum(-1)
-            return (student - torch.relu(batch @ self.teacher.mT).sum(-1)).square().mean(-1) / 2
+            student = leaky_relu(torch.einsum("xd,...nd->...xn", batch, w), self.leak).sum(-1)
+            taught = leaky_relu(batch @ self.teacher.mT, self.leak).sum(-1)
+            return (student - taught).square().mean(-1) / 2
         own = mean_products(w, w).sum((-2, -1)) / 2
         target = mean_products(self.teacher, self.teacher).sum() / 2
-        return own - mean_products(w, self.teacher).sum((-2, -1)) + target
+        rectified = own - mean_products(w, self.teacher).sum((-2, -1)) + target
+        if not self.leak:
+            return rectified
+        return (1 - self.leak) ** 2 * rectified + self.leak / 2 * self._apart(w).square().sum(-1)
+
+    def _apart(self, w: torch.Tensor) -> torch.Tensor:
+        """(..., n, d) -> (..., d): how far the sums of the two layers' rows are apart."""
+        return w.sum(-2) - self.teacher.sum(0)
 
     def gradients(self, points: Any, batch: Batch = None) -> torch.Tensor:
         """(B, n d), in closed form without a batch; a tenth of autograd's time."""
         if batch is not None:
             return super().gradients(points, batch)
         (w,) = self.layout.split(self._rows(points).detach())
-        return fast_gradients(w, self.teacher).flatten(1)
+        found = fast_gradients(w, self.teacher)
+        if self.leak:
+            found = (1 - self.leak) ** 2 * found + self.leak * self._apart(w)[..., None, :]
+        return found.flatten(1)
 
     def hessians(self, points: Any, batch: Batch = None) -> torch.Tensor:
         """(B, n d, n d), in closed form without a batch."""
@@ -80,6 +99,8 @@ class StudentTeacher(Problem):
         eye = torch.eye(d, dtype=w.dtype, device=w.device)
         diagonal = eye / 2 + same_unit_curvature(w, w) - same_unit_curvature(w, self.teacher)
         found[:, range(n), range(n)] = diagonal
+        if self.leak:
+            found = (1 - self.leak) ** 2 * found + self.leak * eye
         return found.transpose(2, 3).reshape(len(w), n * d, n * d)
 
     def sample(self, count: int, *, seed: int = 0) -> torch.Tensor:
@@ -90,12 +111,12 @@ class StudentTeacher(Problem):
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(like)
 
     def critical_points(self) -> tuple[Known, ...]:
-        """The global minimum, and for orthonormal square problems the bad minimum's family."""
+        """The global minimum, and for orthonormal square ReLU problems the bad minimum's family."""
         k, n = len(self.teacher), len(self.W)
         if not self.orthonormal or n < k:
             return ()
         found = [self._global(k, n)]
-        if n == k == self.teacher.shape[1] and k >= 4:
+        if n == k == self.teacher.shape[1] and k >= 4 and not self.leak:
             found.append(self._family(k))
         return tuple(found)
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from sounding.curvature.eigenpairs import Eigenpairs
 from sounding.curvature.spectrum import Spectrum
+from sounding.landscape.escape import Escape
 from sounding.landscape.paths import Path
+from sounding.landscape.stationary_point import StationaryPoint
 from sounding.landscape.surface import Surface
 from sounding.result import Result
 from sounding.view.numbers import number, percent, uncertain
@@ -59,10 +61,24 @@ def _certificate(result: Result) -> str:
 @_tiles.register
 def _(result: Surface) -> list[Tile]:
     where = "on the line" if result.dims == 1 else "on the plane"
+    loss = "Loss" if result.along != "trajectory" else "Loss at the last point"
     return [
-        Tile("Loss", number(result.loss), f"mean over {result.samples} samples"),
+        Tile(loss, number(result.loss), f"mean over {result.samples} samples"),
         Tile(f"Lowest {where}", number(result.lowest), f"highest {number(result.highest)}"),
     ]
+
+
+@_tiles.register
+def _(result: StationaryPoint) -> list[Tile]:
+    said = f"loss {number(result.loss)}, {_certificate(result)}"
+    return [Tile("This point", result.kind, said.replace("-", "−"))]
+
+
+@_tiles.register
+def _(result: Escape) -> list[Tile]:
+    name = "Escaped" if result.escaped else "Did not escape"
+    ends = f"{number(result.start_loss)} → {number(result.loss)}"
+    return [Tile(name, ends, f"loss; the end: {result.certificate.kind}")]
 
 
 @_tiles.register

@@ -316,7 +316,14 @@ def _(result: StationaryPoint, key: str, level: int, *, interactive: bool) -> Ma
 @_section.register
 def _(result: Escape, key: str, level: int, *, interactive: bool) -> Markup:
     chart = wording_points.escape_chart(result)
-    return _facts(result, key, level, wording_points.escape_facts(result), (), chart=chart)
+    return _facts(
+        result,
+        key,
+        level,
+        wording_points.escape_facts(result),
+        result.certificate.notes,
+        chart=chart,
+    )
 
 
 @_section.register

@@ -25,6 +25,7 @@ from sounding.view.svg import (
     tag,
     vertical_ticks,
 )
+from sounding.view.wording_landscape import centre
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def surface_svg(surface: Surface, key: str) -> Markup:
 def _map(drawn: Relief, sheet: Sheet, key: str) -> Markup:
     ident = f"{key}-{sheet.name}"
     swatches, y = legend(_entries(drawn.surface, ident), sheet.width, y=14)
-    top = y + 16
+    top = y + 26  # the name of the scale stands below the legend
     bottom = top + sheet.height
     x, y_axis = (np.asarray(a, float) for a in drawn.surface.axes)
     across = Axis(float(x[0]), float(x[-1]), sheet.left, sheet.width - sheet.right)
@@ -227,15 +228,13 @@ def _bar(drawn: Relief, sheet: Sheet, top: float, bottom: float) -> Markup:
 
 def _entries(surface: Surface, ident: str) -> list[tuple[Markup, str]]:
     """What each mark is."""
-    what = "the last checkpoint" if surface.along == "trajectory" else "the model"
-    if surface.along == "points":
-        what = "the first point"
+    what = centre(surface) if surface.along in ("trajectory", "points") else "the model"
     entries = [(tag("path", d=_star(9, -4, 7), class_="centre"), what)]
     if surface.along == "trajectory":
         line = tag("path", d="M0 -4H18", class_="travelled casing") + tag(
             "path", d="M0 -4H18", class_="travelled"
         )
-        entries.append((line, f"{len(surface.trajectory)} checkpoints, projected"))
+        entries.append((line, f"{len(surface.trajectory)} points of the way, projected"))
         entries.append(
             (tag("path", d=marker("square", 9, -4, 4.2), class_="stop first"), "the first")
         )
@@ -257,7 +256,7 @@ def _figure(
                   id=f"{ident}-hole", width=7, height=7, patternUnits="userSpaceOnUse")  # fmt: skip
     said = (
         f"loss from {number(drawn.low)} to {number(drawn.high)}, {drawn.said()}; "
-        f"{number(drawn.surface.loss)} at the centre"
+        f"{number(drawn.surface.loss)} at {centre(drawn.surface)}"
     )
     svg = tag(
         "svg",

@@ -26,7 +26,13 @@ def surface_headline(result: Surface) -> str:
     """Where the loss goes around the centre."""
     rise = f"{number(result.lowest)} to {number(result.highest)}"
     where = "line" if result.dims == 1 else "plane"
-    return f"Loss {number(result.loss)} at the centre, {rise} on this {where}"
+    return f"Loss {number(result.loss)} at {centre(result)}, {rise} on this {where}"
+
+
+def centre(result: Surface) -> str:
+    """What stands at (0, 0)."""
+    words = {"trajectory": "the last point", "points": "the first point"}
+    return words.get(result.along, "the centre")
 
 
 def surface_looked_at(result: Surface) -> str:
@@ -77,9 +83,12 @@ def _neighbourhood(result: Surface) -> str:
     rows = []
     for axis, size in zip(result.axes, result.norms, strict=True):
         reach = max(abs(float(axis[0])), abs(float(axis[-1]))) * float(size)
-        part = f"{number(100 * reach / result.norm)} %" if result.norm > 0 else "–"
-        rows.append(f"{number(axis[0])} to {number(axis[-1])} (a move by {part} of the norm)")
-    return ("; ".join(rows) + " of the parameters").replace("-", "−")
+        said = f"{number(axis[0])} to {number(axis[-1])}"
+        if result.norm > 0:
+            part = number(100 * reach / result.norm)
+            said += f" (a move by {part} % of the norm of the parameters)"
+        rows.append(said)
+    return "; ".join(rows).replace("-", "−")
 
 
 def _explained(result: Surface) -> str:
@@ -87,7 +96,7 @@ def _explained(result: Surface) -> str:
     total = percent(round(float(np.sum(result.explained)), 3))
     whole = total if len(result.explained) == 1 else f"{total} ({parts})"
     return (
-        f"{whole} of the variance of {len(result.trajectory)} checkpoints lies on it; they are up "
+        f"{whole} of the variance of {len(result.trajectory)} points lies on it; they are up "
         f"to {number(np.max(result.distances))} off it, where the loss is another one. A random "
         "walk in many dimensions would show 61 % and 15 % on its first two"
     )

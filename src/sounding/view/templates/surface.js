@@ -24,7 +24,7 @@ function startRelief(box) {
     const frame = canvas.getBoundingClientRect();
     const s = Math.sin(view.turn), c = Math.cos(view.turn);
     const sin = Math.sin(view.tilt), cos = Math.cos(view.tilt);
-    const size = Math.min((frame.width / 2 - 45) * 0.64, frame.height * 0.4) * view.zoom;
+    const size = Math.min((frame.width / 2 - 45) * 0.64, frame.height * 0.365) * view.zoom;
     return (x, y, z) => {
       const a = c * x - s * y, b = s * x + c * y;
       const depth = cos * b - sin * z, up = sin * b + cos * z;
