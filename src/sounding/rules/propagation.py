@@ -6,8 +6,10 @@ import math
 
 from sounding.measure.readings import Attribution, Readings
 from sounding.remedies.remedy import Remedy
+from sounding.result import NotApplicable
 from sounding.rules.depth import Gain, adaptive, gradient_gain, learned, severity, signal_gain
 from sounding.rules.finding import Finding
+from sounding.rules.memory import through_time
 
 REINITIALISE = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights")
 ORTHOGONAL = Remedy(name="reinitialise", arguments={"scheme": "orthogonal"}, touches="weights")
@@ -18,9 +20,19 @@ SATURATING = ("sigmoid", "tanh", "hardtanh", "hardsigmoid", "softsign")
 
 
 def vanishing_gradient(readings: Readings) -> Finding | str | None:
-    """SD201: the gradient's norm falls by more than depth theory allows on its way back."""
-    gain = gradient_gain(readings)
-    return _finding(readings, gain, "SD201", "vanishing-gradient", "gradient", -1)
+    """SD201: the gradient's norm falls by more than depth theory allows on its way back.
+
+    Over the layers; or, in a recurrence, over time.
+    """
+    try:
+        found = _finding(
+            readings, gradient_gain(readings), "SD201", "vanishing-gradient", "gradient", -1
+        )
+    except NotApplicable:
+        if (late := through_time(readings)) is not None:
+            return late
+        raise
+    return found if isinstance(found, Finding) else through_time(readings) or found
 
 
 def exploding_gradient(readings: Readings) -> Finding | str | None:

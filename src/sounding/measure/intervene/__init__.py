@@ -28,6 +28,7 @@ from sounding.measure.intervene.changes import (
 )
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
+from sounding.measure.intervene.memory import memory
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
 from sounding.measure.intervene.pull import pull
 from sounding.measure.intervene.redrawing import redrawn
@@ -42,6 +43,7 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "answers": answers,
     "baseline": baseline,
     "constant": constant,
+    "memory": memory,
     "mirrored": mirrored,
     "pull": pull,
     "repeat": repeat,

@@ -25,7 +25,21 @@ def baseline(scene: Scene) -> dict[str, float]:
     Raises:
         ValueError: If the targets or inputs are not seen as a table of samples.
     """
-    x, y = _table(scene)
+    gains = _explained(*_table(scene, slice(None)))
+    return {
+        "explained": float(gains.mean()),
+        "error": float(gains.std(ddof=1) / np.sqrt(len(gains))),
+        "samples": float(len(gains)),
+    }
+
+
+def explained_by(scene: Scene, places: torch.Tensor) -> float:
+    """The same share for those places of the inputs alone, dimension 1, which are True."""
+    return float(_explained(*_table(scene, places)).mean())
+
+
+def _explained(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(N,) shares of the variance that the best of the ridges explains of each sample, left out."""
     if len(x) < LEAST:
         raise ValueError(f"{len(x)} stored samples are too few")
     kernel = _kernel(x)
@@ -34,12 +48,7 @@ def baseline(scene: Scene) -> dict[str, float]:
     unit = np.trace(kernel) / len(x)
     values, vectors = np.linalg.eigh(kernel)
     gains = [explained_without(values, vectors, y, ridge * unit) for ridge in RIDGES]
-    best = max(gains, key=lambda gain: gain.mean())
-    return {
-        "explained": float(best.mean()),
-        "error": float(best.std(ddof=1) / np.sqrt(len(best))),
-        "samples": float(len(best)),
-    }
+    return max(gains, key=lambda gain: gain.mean())
 
 
 def explained_without(
@@ -57,7 +66,7 @@ def explained_without(
     return (spread - (left**2).sum(1)) / spread.mean()
 
 
-def _table(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def _table(scene: Scene, places: slice | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(N, F) inputs and (N, D) targets of the stored samples, each input once."""
     call = scene.call
     if call is None or call.target is None:
@@ -68,7 +77,8 @@ def _table(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         first = next((t for t in tensors(step.given) if t.dim()), None)
         if target is None or first is None or len(first) != len(target):
             raise ValueError("inputs and targets are no table of samples")
-        inputs.append(first.detach().cpu().reshape(len(first), -1))
+        chosen = first if isinstance(places, slice) else first[:, places]
+        inputs.append(chosen.detach().cpu().reshape(len(first), -1))
         targets.append(target.detach().cpu().reshape(len(target), -1))
         if sum(map(len, inputs)) >= 2 * SAMPLES:
             break
