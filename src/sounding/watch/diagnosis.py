@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sounding.exam import Checkup, judged
+from sounding.measure.held_out import HeldOut
 from sounding.measure.intervene import Interventions
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
@@ -50,7 +51,8 @@ def diagnose(
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
             look = functools.partial(judged, rules=rules, ignore=ignore, subject=subject)
-            exams.append(_examined(record, seen, look, tests, progress))
+            held_out = observer.held_out_losses.result(put_back=record.put_back)
+            exams.append(_examined(record, seen, held_out, look, tests, progress))
     for wanted in (lambda e: e.problems, lambda e: e.findings):
         if found := next((exam for exam in exams if wanted(exam)), None):
             return found
@@ -68,13 +70,14 @@ def _lend(record: Record, observer: Observer) -> None:
 def _examined(
     record: Record,
     seen: Evaluated,
+    held_out: tuple[HeldOut, ...],
     look: Callable[[Readings], Checkup],
     tests: bool,
     progress: Progress,
 ) -> Checkup:
     start = time.perf_counter()
     last = _broken(record) if tests else ()
-    taken = _completed(record, seen.result(record.steps), last)
+    taken = _completed(record, seen.result(record.steps), held_out, last)
     made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
@@ -125,7 +128,10 @@ def _replayed(look: Callable[..., Any], record: Record) -> Any:
 
 
 def _completed(
-    record: Record, evaluations: Evaluations, last: tuple[Readings, ...]
+    record: Record,
+    evaluations: Evaluations,
+    held_out: tuple[HeldOut, ...],
+    last: tuple[Readings, ...],
 ) -> list[Readings]:
     """The record's readings, and the `last`, with what is known at the end."""
     course = record.course()
@@ -134,7 +140,7 @@ def _completed(
     steps = np.arange(course.steps)
     history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
     return [
-        dataclasses.replace(reading, course=course, loop=loop, history=history)
+        dataclasses.replace(reading, course=course, loop=loop, history=history, held_out=held_out)
         for reading in (*record.readings, *last)
     ]
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from sounding.measure.intervene import forks
-from sounding.measure.intervene.averaging import denoised
 from sounding.measure.intervene.baseline import baseline
 from sounding.measure.intervene.changes import (
     adopted,
+    leaking,
     rectified,
     settled,
     standardised,
@@ -24,8 +24,10 @@ from sounding.measure.intervene.changes import (
     undropped,
     widened,
 )
+from sounding.measure.intervene.deaths import deaths
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
+from sounding.measure.intervene.left_out import cooled, denoised, heated
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
@@ -42,12 +44,15 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "mixing": mixing,
     "noise": noise,
     "denoised": denoised,
+    "cooled": cooled,
+    "heated": heated,
     "stability": stability,
     "saddle": saddle,
     "classes": classes,
     "labels": labels,
     "recalibrated": recalibrated,
     "visits": visits,
+    "deaths": deaths,
 }
 ARMS: dict[str, Arm] = {
     "slower": Arm(rate=0.1),
@@ -66,6 +71,8 @@ ARMS: dict[str, Arm] = {
     "undropped": Arm(change=undropped),
     "rectified": Arm(change=rectified),
     "unbatched": Arm(change=unbatched),
+    "leaking": Arm(change=leaking),
+    "leaking_on": Arm(change=leaking, resume=True),
     "widened": Arm(change=widened),
     "steady": Arm(steady=True, resume=True),
     "averaged": Arm(average=True),

@@ -1,4 +1,4 @@
-"""Whether the noise of the gradient is what keeps a training from learning."""
+"""Forks that are compared on stored batches which neither of them has seen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sounding.measure.intervene import forks
+from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.scene import Scene
 
 MANY = 16  # batches whose gradients one step averages
@@ -16,10 +17,24 @@ SHARE = 0.25  # of the stored batches, on which both arms are compared
 
 
 def denoised(scene: Scene) -> dict[str, float]:
-    """The same number of steps, each on the mean gradient of MANY batches, against steps on one.
+    """The same number of steps, each on the mean gradient of MANY batches, against steps on one."""
+    return _compared(scene, Arm(batches=MANY))
 
-    Both arms train on three quarters of the stored batches and are compared on the others, which
-    neither has seen: an arm that sees its samples more often would only know them by heart.
+
+def cooled(scene: Scene) -> dict[str, float]:
+    """The training gone on with at a tenth of its last rate, against as it was."""
+    return _compared(scene, Arm(rate=0.1, resume=True))
+
+
+def heated(scene: Scene) -> dict[str, float]:
+    """The training gone on with at ten times its last rate, against as it was."""
+    return _compared(scene, Arm(rate=10.0, resume=True))
+
+
+def _compared(scene: Scene, changed: Arm) -> dict[str, float]:
+    """Both arms train on three quarters of the stored batches and are compared on the others.
+
+    An arm that learns its samples by heart would only seem to win on those that it has seen.
 
     Raises:
         ValueError: If too few batches were kept.
@@ -30,10 +45,9 @@ def denoised(scene: Scene) -> dict[str, float]:
     part = dataclasses.replace(scene, steps=scene.steps[:-held])
     steps = min(forks.length(scene), forks.LONGEST // 2)
     losses = {}
-    for name, count in (("as_is", 1), ("changed", MANY)):
-        with scene.begun_again(), torch.enable_grad():
-            torch.manual_seed(0)
-            forks.descend(part, forks.Arm(batches=count), steps)
+    for name, arm in (("as_is", Arm(resume=changed.resume)), ("changed", changed)):
+        with forks.begun(scene, arm), torch.enable_grad():
+            forks.descend(part, arm, steps)
             with torch.no_grad():
                 losses[name] = np.array([float(scene.loss(s)) for s in scene.steps[-held:]])
     gaps = losses["as_is"] - losses["changed"]
