@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from sounding.measure.readings import Readings
 from sounding.measure.test import Test, Untested
+from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
 from sounding.rules.learning_rate import LOOK
 from sounding.rules.units import LEAKY
 
-FORKS = ("leaking", "leaking_on")  # from the beginning, from the end
+SLOWER = Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe")
+
+
+class _Fork(NamedTuple):
+    test: str
+    how: str
+    advice: str
+    remedy: Remedy
+
+
+FORKS = (
+    _Fork("slower", "begun again with a tenth of the rate", "lower the learning rate", SLOWER),
+    _Fork("leaking", "begun again with a slope of 0.1 below 0", "take leaky ReLUs", LEAKY),
+    _Fork("leaking_on", "gone on with, with a slope of 0.1 below 0", "take leaky ReLUs", LEAKY),
+)
 
 
 def units_died(readings: Readings) -> Finding | str | None:
-    """SD704: a layer lost units in training, and with units that cannot die it learns clearly more.
+    """SD704: a layer lost units in training, and where they cannot die the net learns clearly more.
 
     Counted exactly, on the same stored samples with the first and the last weights: units that
     fired for one of them and fire for none any more. More than a QUARTER of a layer is a suspicion;
-    nets lose units and are none the worse. A fork in which every ReLU lets a tenth of what is
-    negative through decides: the training begun again so, or gone on with so.
+    nets lose units and are none the worse. Forks decide: the training begun again with a tenth of
+    the rate, which must also spare HALF of the units; or so that every ReLU lets a tenth of what is
+    negative through; or gone on with so.
     """
     course = watched(readings)
     if course.steps < LOOK:
@@ -32,18 +49,20 @@ def units_died(readings: Readings) -> Finding | str | None:
         return None
     test = readings.test("deaths")
     shares = _shares(test)
-    if not max(shares.values()) > QUARTER:
-        return None
     layer = max(shares, key=lambda name: shares[name])
+    if not shares[layer] > QUARTER:
+        return None
     said = (
         f"{test[f'died:{layer}']:.0f} of the {test[f'alive:{layer}']:.0f} units of {layer} that "
         f"fired at first are zero on all {test['samples']:.0f} samples at the end"
     )
-    for name in FORKS:
-        found = _decided(readings, name)
+    for fork in FORKS:
+        if fork.test == "slower" and not test["slower"] < HALF * test["as_is"]:
+            continue
+        found = _decided(readings, fork.test)
         if found is not None and found.harmful:
-            return _finding(readings, test, shares, said, name, found)
-    return f"{said}, but with units that cannot die the training does not end clearly lower"
+            return _finding(readings, test, shares, said, fork, found)
+    return f"{said}, but where units cannot die the training does not end clearly lower"
 
 
 def _decided(readings: Readings, name: str) -> Relief | None:
@@ -63,26 +82,23 @@ def _shares(test: Test) -> dict[str, float]:
 
 
 def _finding(
-    readings: Readings, test: Test, shares: dict[str, float], said: str, fork: str, found: Relief
+    readings: Readings, test: Test, shares: dict[str, float], said: str, fork: _Fork, found: Relief
 ) -> Finding:
-    onset = test["onset"]
+    layer, onset = max(shares, key=lambda name: shares[name]), test["onset"]
     when = f"half of them by step {onset:.0f}" if math.isfinite(onset) else ""
-    when = when or f"most of them after step {test['after']:.0f}"
-    again = "begun again" if fork == FORKS[0] else "gone on with"
-    layer = max(shares, key=lambda name: shares[name])
+    when = when or f"most of them after step {test['steps']:.0f}"
     sources = {call.name: call.source for call in readings.calls}
     return Finding(
         code="SD704",
         name="units-died",
         severity="problem",
         message=(
-            f"{said}, {when}: no gradient reaches them; {again} with a slope of 0.1 below 0, "
-            f"{found.said}; lower the learning rate, or take leaky ReLUs"
+            f"{said}, {when}, and get no gradient any more; {fork.how} {found.said}; {fork.advice}"
         ),
         layers=tuple(name for name, share in shares.items() if share > QUARTER),
         source=sources.get(layer, ""),
         measured=found.measured | {"died": shares[layer], "onset": onset},
         expected=found.expected | {"died": 0.0},
         confidence="measured",
-        remedies=(LEAKY,),
+        remedies=(fork.remedy,),
     )

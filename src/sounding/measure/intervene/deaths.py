@@ -8,6 +8,7 @@ import torch
 
 from sounding.capture.recorder import Recorder
 from sounding.measure.intervene import forks
+from sounding.measure.intervene.forks import AS_IT_IS, Arm
 from sounding.measure.intervene.scene import Scene, Step
 
 BATCHES, FEW = 16, 4  # of the stored ones: that decide; that are looked at along the way
@@ -21,9 +22,10 @@ def deaths(scene: Scene) -> dict[str, float]:
 
     Of every rectifier before the last weights: 'alive:NAME', the units that fired at first, and
     'died:NAME', those of them that no longer do. `samples` says on how many: one that fires for a
-    share p of them is missed with (1 - p) to that power. `onset` is the step at which half of the
-    deaths had happened, nan where that was not among the first stored steps, which are made again:
-    there `after` is the step that they end at.
+    share p of them is missed with (1 - p) to that power. The first `steps` are made again, as far
+    as their batches were kept, to see how many of the worst layer's die in them `as_is` and at a
+    tenth of the rate, `slower`; `onset` is the step by which half of all that died had, nan where
+    that was later.
 
     Raises:
         ValueError: If the net has no such rectifier.
@@ -31,7 +33,8 @@ def deaths(scene: Scene) -> dict[str, float]:
     shown = scene.steps[:: max(1, len(scene.steps) // BATCHES)][:BATCHES]
     with scene.begun_again():
         first = alive(scene, shown)
-    last = alive(scene, shown)
+    with scene.kept():
+        last = alive(scene, shown)
     kept = [name for name, fired in first.items() if name in last and fired.sum() > 1]
     if not kept:
         raise ValueError("no rectifier was called before the last layer")
@@ -40,7 +43,11 @@ def deaths(scene: Scene) -> dict[str, float]:
         values[f"alive:{name}"] = float(first[name].sum())
         values[f"died:{name}"] = float((first[name] & ~last[name]).sum())
     worst = max(kept, key=lambda name: values[f"died:{name}"] / values[f"alive:{name}"])
-    return values | _course(scene, worst, values[f"died:{worst}"])
+    as_is, slower = (_along(scene, arm, worst) for arm in (AS_IT_IS, Arm(rate=0.1)))
+    half = values[f"died:{worst}"] / 2
+    values["onset"] = float(next((made for made, dead in as_is if dead >= half), math.nan))
+    values["steps"], values["as_is"] = map(float, as_is[-1])
+    return values | {"slower": float(slower[-1][1])}
 
 
 @torch.no_grad()
@@ -60,19 +67,20 @@ def alive(scene: Scene, steps: list[Step]) -> Alive:
     return {name: fires.cpu() for name, fires in found.items()}
 
 
-def _course(scene: Scene, layer: str, died: float) -> dict[str, float]:
-    """The step at which half of a layer's deaths had happened, and the one that is looked up to."""
+def _along(scene: Scene, arm: Arm, layer: str) -> list[tuple[int, int]]:
+    """Steps made from the beginning, and units of the layer that had died by then, on FEW batches.
+
+    Looked at are LOOKS of the steps, spaced by a factor.
+    """
     most = min(forks.length(scene), len(scene.steps) // forks.calls_a_step(scene))
-    looks = sorted({max(1, round(most ** (k / LOOKS))) for k in range(LOOKS + 1)})
-    few, dead = scene.steps[:FEW], []
-    with scene.begun_again():
-        first = alive(scene, few).get(layer)
+    looks = {max(1, round(most ** (k / LOOKS))) for k in range(1, LOOKS + 1)}
+    few, seen = scene.steps[:FEW], []
+    with forks.begun(scene, arm), torch.enable_grad():
+        first = alive(scene, few)[layer]
 
         def look(made: int) -> None:
-            if first is not None and made in looks:
-                dead.append((made, float((first & ~alive(scene, few)[layer]).sum())))
+            if made in looks:
+                seen.append((made, int((first & ~alive(scene, few)[layer]).sum())))
 
-        torch.manual_seed(0)
-        forks.descend(scene, forks.AS_IT_IS, most, after=look)
-    onset = next((made for made, count in dead if count >= died / 2), math.nan)
-    return {"onset": float(onset), "after": float(most)}
+        forks.descend(scene, arm, most, after=look)
+    return seen
