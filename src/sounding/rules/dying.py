@@ -45,6 +45,8 @@ def units_died(readings: Readings) -> Finding | str | None:
         raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
     if readings.loop is not None and readings.loop.several:
         raise NotApplicable("several optimisers take turns; such a training is not begun again")
+    if not (readings.signal.dead >= 0).any():
+        raise NotApplicable("no rectifier was called")
     if not explained(readings.test("constant")) < 1 - QUARTER:
         return None
     test = readings.test("deaths")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,30 +12,47 @@ from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import ERRORS, QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
 from sounding.rules.learning_rate import LOOK
 
+EDGE = 0.9  # of the limit of rate x sharpness, which is measured to a few percent
 PARTS = 10  # windows of the second half of a run, through whose means a line is drawn
 TWENTIETH = 0.05  # of the best constant's loss: a fifth of the QUARTER that a fork must win
+
+HOLD = Remedy(name="hold_lr", touches="recipe")
+FASTER = Remedy(name="scale_lr", arguments={"factor": 10.0}, touches="recipe")
+SLOWER = Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe")
+ESCAPE = Remedy(name="escape", touches="recipe")
+
+
+class _Way(NamedTuple):
+    test: str
+    how: str  # the training is gone on with
+    advice: str
+    remedy: Remedy
 
 
 def plateau(readings: Readings) -> Finding | str | None:
     """SD705: the loss has stood still for half of the run, and with longer steps falls again.
 
-    The training is gone on with at ten times its last rate, and after a move along the direction of
-    most negative curvature; either must end clearly lower than going on as it was. A net that is
-    at the floor of the noise, or has learnt all it can, does not.
+    The training is gone on with at its first rate (where it has fallen), at ten times its last one,
+    and after a move along the direction of most negative curvature; one must end clearly lower than
+    going on as it was. A net that is at the floor of the noise, or has learnt all it can, does not.
     """
     said = _still(readings)
     if said is None:
         return None
-    for name, how in (
-        ("heated", "at ten times the rate"),
-        ("escaped", "after a move along the most negative curvature"),
+    first, last = _rates(readings)
+    for way in (
+        _Way("reheated", "at its first rate", f"let the rate fall later than to {last:.2g}", HOLD),
+        _Way("heated", "at ten times the rate", f"take {10 * last:.2g}", FASTER),
+        _Way("escaped", "after a move along negative curvature", "add noise, or take Adam", ESCAPE),
     ):
-        found = _made(readings, name)
+        if way.test == "reheated" and not last < HALF * first:
+            continue
+        found = _made(readings, way.test)
         if found is not None and found.harmful:
-            return _stuck(readings, name, how, said, found)
+            return _finding("SD705", "plateau", readings, way, said, found)
     return f"{said}, but neither longer steps nor a move along negative curvature get it on"
 
 
@@ -44,7 +62,9 @@ def oscillation(readings: Readings) -> Finding | str | None:
     Steps too long for where the run has come to jump to and fro across what they should go down
     along; the loss they end on is set by their length. At the edge of stability they do so in a few
     directions and the loss falls all the same, which is no fault: the run must stand still, and the
-    training gone on with at a tenth of its last rate must end clearly lower.
+    training gone on with at a tenth of its last rate must end clearly lower. Whether single
+    directions overshoot or the noise of the batches is too much for the rate, rate x sharpness at
+    the end says, over its limit.
     """
     said = _still(readings)
     if said is None:
@@ -52,23 +72,25 @@ def oscillation(readings: Readings) -> Finding | str | None:
     found = _made(readings, "cooled")
     if found is None or not found.harmful:
         return f"{said}, but shorter steps do not get it on"
-    rate = _last_rate(readings)
-    return Finding(
-        code="SD708",
-        name="oscillation",
-        severity="problem",
-        message=(
-            f"{said}: its steps jump to and fro; gone on with at a tenth of the rate, "
-            f"{found.said}; lower the rate as the training goes on, from {rate:.3g} to "
-            f"{rate / 10:.2g} or less"
-        ),
-        layers=(),
-        source="",
-        measured=found.measured | {"lr": rate},
-        expected=found.expected | {"lr": rate / 10},
-        confidence="measured",
-        remedies=(Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe"),),
-    )
+    last = _rates(readings)[1]
+    advice = f"{_edge(readings)}; let the rate fall as the training goes on, to {last / 10:.2g}"
+    way = _Way("cooled", "at a tenth of the rate", advice, SLOWER)
+    return _finding("SD708", "oscillation", readings, way, said, found)
+
+
+def _edge(readings: Readings) -> str:
+    """Why shorter steps are better, as far as rate x sharpness tells."""
+    try:
+        ratio = readings.test("stability")["end"]
+    except Untested:
+        if "stability" not in readings.tests:
+            raise
+        ratio = math.nan
+    if ratio > EDGE:
+        return f"rate x sharpness is at {ratio:.2g} of its limit: it jumps across its valley"
+    if ratio <= EDGE:
+        return f"rate x sharpness is at {ratio:.2g} of its limit: the batches' noise throws it about"
+    return "its steps throw it about"
 
 
 def flat(loss: np.ndarray, level: float) -> bool:
@@ -103,7 +125,7 @@ def _still(readings: Readings) -> str | None:
     done, level = explained(constant), constant["constant_loss"]
     if math.isnan(done):
         raise NotApplicable("the loss has no floor at 0")
-    if not TWENTIETH < done < 1 - QUARTER or not flat(course.loss, level):
+    if not -math.inf < done < 1 - QUARTER or not flat(course.loss, level):
         return None
     half = course.loss[course.steps // 2 :]
     return (
@@ -122,25 +144,25 @@ def _made(readings: Readings, name: str) -> Relief | None:
         return None
 
 
-def _last_rate(readings: Readings) -> float:
+def _rates(readings: Readings) -> tuple[float, float]:
+    """The first learning rate, and the last one."""
     rates = watched(readings).lr
-    return float(rates[np.isfinite(rates)][-1]) if np.isfinite(rates).any() else math.nan
+    known = rates[np.isfinite(rates)]
+    return (float(known[0]), float(known[-1])) if len(known) else (math.nan, math.nan)
 
 
-def _stuck(readings: Readings, name: str, how: str, said: str, found: Relief) -> Finding:
-    rate = _last_rate(readings)
-    heated = name == "heated"
-    advice = f"keep the rate up, at {10 * rate:.2g}" if heated else "add noise, or take Adam"
-    remedy = Remedy(name="scale_lr", arguments={"factor": 10.0}, touches="recipe")
+def _finding(
+    code: str, name: str, readings: Readings, way: _Way, said: str, found: Relief
+) -> Finding:
     return Finding(
-        code="SD705",
-        name="plateau",
+        code=code,
+        name=name,
         severity="problem",
-        message=f"{said}; gone on with {how}, {found.said}; {advice}",
+        message=f"{said}; gone on with {way.how} {found.said}; {way.advice}",
         layers=(),
         source="",
-        measured=found.measured | {"lr": rate},
+        measured=found.measured | {"lr": _rates(readings)[1]},
         expected=found.expected,
         confidence="measured",
-        remedies=(remedy if heated else Remedy(name="escape", touches="recipe"),),
+        remedies=(way.remedy,),
     )

@@ -27,7 +27,7 @@ from sounding.measure.intervene.changes import (
 from sounding.measure.intervene.deaths import deaths
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
-from sounding.measure.intervene.left_out import cooled, denoised, heated
+from sounding.measure.intervene.left_out import cooled, denoised, heated, reheated
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
 from sounding.measure.intervene.scene import Scene, Snapshot, Step
 from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
@@ -46,6 +46,7 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "denoised": denoised,
     "cooled": cooled,
     "heated": heated,
+    "reheated": reheated,
     "stability": stability,
     "saddle": saddle,
     "classes": classes,

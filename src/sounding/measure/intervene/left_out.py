@@ -31,6 +31,11 @@ def heated(scene: Scene) -> dict[str, float]:
     return _compared(scene, Arm(rate=10.0, resume=True))
 
 
+def reheated(scene: Scene) -> dict[str, float]:
+    """The training gone on with at its first rate, against as it was."""
+    return _compared(scene, Arm(steady=True, resume=True))
+
+
 def _compared(scene: Scene, changed: Arm) -> dict[str, float]:
     """Both arms train on three quarters of the stored batches and are compared on the others.
 
@@ -50,12 +55,15 @@ def _compared(scene: Scene, changed: Arm) -> dict[str, float]:
             forks.descend(part, arm, steps)
             with torch.no_grad():
                 losses[name] = np.array([float(scene.loss(s)) for s in scene.steps[-held:]])
-    gaps = losses["as_is"] - losses["changed"]
+    as_is, other = losses["as_is"], np.nan_to_num(losses["changed"], nan=np.inf)
+    if not np.isfinite(other).all():
+        other = np.full(held, np.inf)
+    gaps, known = as_is - other, np.isfinite(as_is).all() and np.isfinite(other).all()
     return {
-        "as_is": float(losses["as_is"].mean()),
-        "changed": float(losses["changed"].mean()),
+        "as_is": float(as_is.mean()),
+        "changed": float(other.mean()),
         "difference": float(gaps.mean()),
-        "error": float(gaps.std(ddof=1) / math.sqrt(held)),
+        "error": float(gaps.std(ddof=1) / math.sqrt(held)) if known else 0.0,
         "start": float(scene.course.loss[0]),
         "steps": float(steps),
         "held": float(held),
