@@ -11,7 +11,6 @@ from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, watched
-from sounding.rules.learning_rate import LOOK
 from sounding.verdict import mean
 
 PARTS = 20  # windows of a run, whose shares give the interval
@@ -27,8 +26,8 @@ def waits_for_data(readings: Readings) -> Finding | str | None:
     caution: nothing is learnt worse, only later.
     """
     course = watched(readings)
-    if course.steps < LOOK:
-        raise NotApplicable(f"{course.steps} steps are but the beginning of a training")
+    if course.steps <= 2 * PARTS:
+        raise NotApplicable(f"{course.steps} steps are too few for an interval")
     if readings.loop is not None and readings.loop.several:
         raise NotApplicable("several optimisers take turns between two batches")
     if not (course.waited > 0).any():

@@ -15,6 +15,7 @@ from sounding.rules.learning_rate import LOOK
 
 LEAST = 6  # evaluations, of which the last quarter, and at least three, tell where it ends
 AFTER = 3
+TWENTIETH = 0.05  # of the best constant's loss: less is no harm, however little was learnt
 WIDTH = 20  # steps around an evaluation whose mean is the training loss of the time
 
 
@@ -54,7 +55,7 @@ def _judged(held: HeldOut, training: np.ndarray, level: float) -> Finding | str 
     if at >= len(held.loss) - count or not level > best:
         return None
     scatter = float(np.median(np.abs(np.diff(held.loss)))) * ERRORS
-    if not last.min() - best > max(HALF * (level - best), scatter):
+    if not last.min() - best > max(HALF * (level - best), TWENTIETH * level, scatter):
         return None
     before, now = _around(training, int(held.steps[at])), _around(training, len(training))
     step = int(held.steps[at])
@@ -73,8 +74,8 @@ def _judged(held: HeldOut, training: np.ndarray, level: float) -> Finding | str 
         message=(
             f"{said}, while the training loss fell from {before[0]:.3g} to {now[0]:.3g}: from "
             f"about step {step} on the net learns its training samples by heart, and has lost "
-            f"{(end - best) / (level - best):.0%} of what it knew of others; keep the weights of "
-            "the best evaluation, and stop there"
+            f"{min((end - best) / (level - best), 1):.0%} of what it knew of others; keep the "
+            "weights of the best evaluation, and stop there"
         ),
         layers=(),
         source="",
