@@ -56,14 +56,12 @@ def test_silent(ran, rectified, now, made):
 
 def test_a_lower_rate_that_kills_as_many_is_no_evidence(ran, rectified):
     made = outcomes(slower=WORSE, die_slowly=9)
-    assert isinstance(
-        units_died(ran(readings=rectified, constant=(2.3, 2.0), tests=made)), str
-    )
+    assert isinstance(units_died(ran(readings=rectified, constant=(2.3, 2.0), tests=made)), str)
 
 
 def test_not_applicable(ran, rectified, examine):
+    smooth = examine(mlp(64, 16, 10, activation=nn.Tanh)).readings
     with pytest.raises(NotApplicable, match="rectifier"):
-        smooth = examine(mlp(64, 16, 10, activation=nn.Tanh)).readings
         units_died(ran(readings=smooth, constant=(2.3, 2.0), tests=outcomes()))
     with pytest.raises(NotApplicable, match="beginning"):
         units_died(ran(readings=rectified, loss=torch.ones(50), constant=(2.3, 2.0)))
@@ -100,6 +98,17 @@ def test_the_count_is_exact(kill):
     assert (test["onset"] != test["onset"]) == (kill > 0)  # nan: later than those
 
 
+class Pulled(nn.Module):
+    """Gives out the sum of its biases too."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.down(torch.relu(self.up(x))), self.up.bias.sum()
+
+
 def test_what_kills_is_dated():
     """From step 30 on the loss pulls all biases down by a quarter a step, at a tenth of the rate
     by a fortieth; inputs of deviation 1 hold a unit up until about -3.
@@ -108,15 +117,16 @@ def test_what_kills_is_dated():
     x, y = torch.randn(256, 8), torch.randint(0, 3, (256,))
     observer = Observer()
     with observer.watching():
-        net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        net = Pulled()
         optimiser = torch.optim.SGD(net.parameters(), lr=0.05)
         for step in range(60):
             optimiser.zero_grad()
             rows = torch.arange(32 * step, 32 * step + 32) % 256
-            loss = F.cross_entropy(net(x[rows]), y[rows])
-            (loss + (5.0 if step >= 30 else 0.0) * net[0].bias.sum()).backward()
+            scores, biases = net(x[rows])
+            loss = F.cross_entropy(scores, y[rows]) + (5.0 if step >= 30 else 0.0) * biases
+            loss.backward()
             optimiser.step()
     (record,) = observer.records.values()
     test = Interventions(record.scene()).make("deaths")
-    assert (test["died:1"], test["slower"]) == (16, 0)
+    assert (test["died:#relu"], test["slower"]) == (16, 0)
     assert 34 < test["onset"] < 45

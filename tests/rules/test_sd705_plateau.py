@@ -74,9 +74,7 @@ def test_silent(ran, rule):
         rule(ran(loss=np.ones(50), constant=(2.3, 1.4)))
 
 
-@pytest.mark.parametrize(
-    ("name", "rate"), [("cooled", 0.02), ("heated", 2.0), ("reheated", 1.0)]
-)
+@pytest.mark.parametrize(("name", "rate"), [("cooled", 0.02), ("heated", 2.0), ("reheated", 1.0)])
 def test_a_fork_is_the_training_gone_on_with(name, rate):
     """Momentum goes along; the loss is that of the last quarter of the batches, unseen by both."""
     torch.manual_seed(0)

@@ -81,7 +81,7 @@ def test_not_applicable(judge, ran):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_every_evaluation_is_recorded_as_the_script_makes_it(reduction):
-    """Two sets of samples in batches of different sizes; the script's own numbers are the oracle."""
+    """Two sets in batches of different sizes; the script's own numbers are the oracle."""
     torch.manual_seed(0)
     x, y = torch.randn(100, 4), torch.randint(0, 3, (100,))
     criterion, own = nn.CrossEntropyLoss(reduction=reduction), []

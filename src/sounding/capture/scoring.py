@@ -1,4 +1,4 @@
-"""The losses that a script computes without gradients: how well the net does on held-out samples."""
+"""The losses that a script computes without gradients: what it knows of held-out samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scoring:
     def begin(self) -> None:
         """A block without gradients begins."""
         self._block += 1
-        table = vars(functional)
+        table = functional.__dict__
         for name in NAMES:
             known = self._own.get(name)
             if known is None or known[0] is not table[name]:
@@ -45,7 +45,7 @@ class Scoring:
 
     def end(self) -> None:
         """It ends; a function that somebody else has put in place meanwhile stays."""
-        table = vars(functional)
+        table = functional.__dict__
         for name, (original, ours) in self._own.items():
             if table[name] is ours:
                 table[name] = original

@@ -86,10 +86,9 @@ def _edge(readings: Readings) -> str:
         if "stability" not in readings.tests:
             raise
         ratio = math.nan
-    if ratio > EDGE:
-        return f"rate x sharpness is at {ratio:.2g} of its limit: it jumps across its valley"
-    if ratio <= EDGE:
-        return f"rate x sharpness is at {ratio:.2g} of its limit: the batches' noise throws it about"
+    why = "it jumps across its valley" if ratio > EDGE else "the batches' noise throws it about"
+    if math.isfinite(ratio):
+        return f"rate x sharpness is at {ratio:.2g} of its limit: {why}"
     return "its steps throw it about"
 
 

@@ -48,9 +48,7 @@ def convolutions_cut_too_soon(sick: bool) -> float:
     optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     factor = 0.8 if sick else 0.985
     schedule = lr_scheduler.LambdaLR(optimiser, lambda step: max(factor**step, 2e-3))
-    return classified(
-        net, optimiser, samples.image_digits(), size=32, steps=250, schedule=schedule
-    )
+    return classified(net, optimiser, samples.image_digits(), size=32, steps=250, schedule=schedule)
 
 
 def thrown_about(sick: bool) -> float:
