@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ NAMES = (
     *("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
     *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div"),
 )
+PICK = operator.itemgetter(*NAMES)
 
 Hear = Callable[[str, torch.Tensor, int], None]  # its name, its mean over the elements, the block
 
@@ -31,24 +33,26 @@ class Scoring:
         self._hear = hear
         self._block = 0
         self._inside = False  # torch calls a loss by its name again inside of a mode
-        self._own: dict[str, tuple[Any, Any]] = {}  # the functions that were there, and ours
+        self._there: tuple[Callable, ...] = ()  # the functions that were there, and ours for them
+        self._ours: tuple[Callable, ...] = ()
 
     def begin(self) -> None:
         """A block without gradients begins."""
         self._block += 1
-        table = functional.__dict__
-        for name in NAMES:
-            known = self._own.get(name)
-            if known is None or known[0] is not table[name]:
-                known = self._own[name] = table[name], self._heard(name, table[name])
-            table[name] = known[1]
+        there = PICK(functional.__dict__)
+        if there != self._there:
+            self._there = there
+            self._ours = tuple(map(self._heard, NAMES, there))
+        functional.__dict__.update(zip(NAMES, self._ours, strict=True))
 
     def end(self) -> None:
         """It ends; a function that somebody else has put in place meanwhile stays."""
-        table = functional.__dict__
-        for name, (original, ours) in self._own.items():
-            if table[name] is ours:
-                table[name] = original
+        now = PICK(functional.__dict__)
+        left = self._there
+        if now != self._ours:
+            every = zip(now, self._ours, self._there, strict=False)
+            left = [there if one is ours else one for one, ours, there in every]
+        functional.__dict__.update(zip(NAMES, left, strict=False))
 
     def _heard(self, name: str, original: Callable) -> Callable:
         @functools.wraps(original)

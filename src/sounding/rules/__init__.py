@@ -126,10 +126,10 @@ RULES = (
     Rule("SD702", "ranks-apart", ranks_apart),
     Rule("SD703", "same-data-on-ranks", same_data),
     Rule("SD704", "units-died", units_died),
-    Rule("SD705", "plateau", plateau),
+    Rule("SD705", "plateau", plateau, last=True),
     Rule("SD706", "over-fitting", overfitting),
     Rule("SD707", "slow-data-loader", waits_for_data),
-    Rule("SD708", "oscillation", oscillation),
+    Rule("SD708", "oscillation", oscillation, last=True),
 )
 
 __all__ = ["RULES", "Finding", "Outcome", "Rule", "run"]
