@@ -261,7 +261,7 @@ def test_what_goes_wrong_later_is_dated():
 def test_how_a_run_could_go_on_is_not_asked_where_a_problem_is_known():
     def known(_):
         return Finding(
-            code="SD104", name="known", severity="problem", message="", layers=(), source="",
+            code="SD501", name="known", severity="problem", message="", layers=(), source="",
             measured={}, expected={}, confidence="exact",
         )  # fmt: skip
 
@@ -271,7 +271,7 @@ def test_how_a_run_could_go_on_is_not_asked_where_a_problem_is_known():
     observer = Observer()
     with observer.watching():
         loop(model := net(), sgd(model))
-    rules = (Rule("SD104", "known", known), Rule("SD705", "unsure", unsure, last=True))
+    rules = (Rule("SD501", "known", known), Rule("SD705", "unsure", unsure, last=True))
     exam = diagnose(observer, "test", rules=rules)
     assert [o.outcome for o in exam.outcomes] == ["problem", "untested"]
     exam = diagnose(observer, "test", rules=rules[1:])

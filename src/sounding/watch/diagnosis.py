@@ -18,7 +18,7 @@ from sounding.measure.readings import Readings
 from sounding.measure.test import Test
 from sounding.result import Series
 from sounding.rules import RULES, Finding, Outcome, Rule
-from sounding.rules.ranking import PASS, rank
+from sounding.rules.ranking import LAST, PASS, rank
 from sounding.rules.relapse import lost
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
@@ -102,7 +102,7 @@ def _asked(exams: list[Checkup], last: set[str], made: dict[str, Test]) -> list[
     """The tests still to be made; for the rules that come last, where they alone have something."""
     wanted = [o for e in exams for o in e.outcomes if o.test and o.test not in made]
     first = [o for o in wanted if o.code not in last]
-    if not first and any(e.problems for e in exams):
+    if not first and any(f.code != LAST for e in exams for f in e.problems):
         return []
     return list(dict.fromkeys(o.test for o in first or wanted))
 
