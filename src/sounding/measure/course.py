@@ -20,8 +20,10 @@ class Course(Result):
     carried: np.ndarray  # (S,) norm of the gradients there as one of them begins, the least one
     clipped_from: np.ndarray  # (S,) norm that torch's clipping saw; nan: it was not called
     bound: np.ndarray  # (S,) norm that it was told to keep; of clipping by value, nan
-    seconds: np.ndarray  # (S,) from the end of the step before to the end of this one
-    waited: np.ndarray  # (S,) seconds of these that the loop waited for a data loader
+    # (S,) from the end of the step before to the end of this one
+    seconds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    # (S,) of these, what the loop waited for a data loader
+    waited: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     workers: int = -1  # processes of the loader; -1: none was seen
 
     @property
