@@ -85,6 +85,8 @@ USUAL = {
     "carried": 0.0,
     "clipped_from": float("nan"),
     "bound": float("nan"),
+    "seconds": 0.01,
+    "waited": 0.0,
 }
 
 

@@ -8,10 +8,12 @@ from sounding.measure.course import Course
 from sounding.measure.loop import Evaluations, Loop
 from sounding.measure.test import Test
 
+SERIES = [field.name for field in dataclasses.fields(Course) if field.name != "workers"]
+
 
 def watched(readings, *, steps=200, tests=None, **facts):
     """Readings of a training of which these facts are known; all others are as in a healthy one."""
-    course = Course(**{field.name: np.full(steps, np.nan) for field in dataclasses.fields(Course)})
+    course = Course(**dict.fromkeys(SERIES, np.full(steps, np.nan)))
     none = Evaluations(count=0, training=0, low=None, high=None, outside=0.0, expected=0.0)
     healthy = {field.name: () for field in dataclasses.fields(Loop)}
     healthy |= {"decoupled": False, "foreign": 0, "fresh": False, "cut_source": "", "stale": 0}
@@ -23,8 +25,7 @@ def watched(readings, *, steps=200, tests=None, **facts):
 
 def trained(readings, **tests):
     """Readings of a training of 200 steps, whose interventions came out as given."""
-    others = [field.name for field in dataclasses.fields(Course) if field.name != "loss"]
-    course = Course(loss=np.ones(200), **dict.fromkeys(others, np.full(200, np.nan)))
+    course = Course(**dict.fromkeys(SERIES, np.full(200, np.nan)) | {"loss": np.ones(200)})
     made = {name: Test(name=name, values=values) for name, values in tests.items()}
     return dataclasses.replace(readings, course=course, tests=made)
 

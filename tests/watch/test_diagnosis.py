@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sounding.confusion import Confusion, Visit, examine_programs
+from sounding.rules import RULES, Finding, Rule
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.observer import Observer
 from sounding.zoo.program import Program
@@ -232,3 +233,46 @@ def test_of_two_nets_in_turns_the_one_that_is_never_zeroed_is_found(zeroed):
     assert not np.nan_to_num(found[id(judging)].carried).any()
     carried, norm = found[id(making)].carried[2:], found[id(making)].gradient_norm[1:-1]
     np.testing.assert_allclose(carried, 0 * norm if zeroed else norm, rtol=1e-5)
+
+
+def of_the_mean(output, y):
+    return F.mse_loss(output.mean(1), y.float())
+
+
+def test_what_goes_wrong_later_is_dated():
+    """From step 40 on weights lose a tenth a step: over five layers 20 steps make 0.9^100."""
+    observer = Observer(every=20)
+    torch.manual_seed(0)
+    with observer.watching():
+        model = nn.Sequential(*(m for _ in range(6) for m in (nn.Linear(8, 8), nn.Tanh())))
+        for layer in model[::2]:
+            nn.init.orthogonal_(layer.weight)
+        optimizer = sgd(model, lr=1e-3)
+        for step in range(100):
+            loop(model, optimizer, loss=of_the_mean, steps=1)
+            for layer in model[::2] if step >= 40 else ():
+                layer.weight.data.mul_(0.9)
+    rules = tuple(rule for rule in RULES if rule.code == "SD201")
+    (finding,) = diagnose(observer, "test", rules=rules, tests=False).findings
+    assert finding.measured["log_gain"] < 100 * np.log(0.9) + 1e-6
+    assert finding.message.endswith("not so as the training began, first seen after 60 steps")
+
+
+def test_how_a_run_could_go_on_is_not_asked_where_a_problem_is_known():
+    def known(_):
+        return Finding(
+            code="SD501", name="known", severity="problem", message="", layers=(), source="",
+            measured={}, expected={}, confidence="exact",
+        )  # fmt: skip
+
+    def unsure(readings):
+        return readings.test("constant")["now_loss"] and None
+
+    observer = Observer()
+    with observer.watching():
+        loop(model := net(), sgd(model))
+    rules = (Rule("SD501", "known", known), Rule("SD705", "unsure", unsure, last=True))
+    exam = diagnose(observer, "test", rules=rules)
+    assert [o.outcome for o in exam.outcomes] == ["problem", "untested"]
+    exam = diagnose(observer, "test", rules=rules[1:])
+    assert [o.outcome for o in exam.outcomes] == ["passed"]

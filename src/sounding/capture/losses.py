@@ -73,7 +73,7 @@ def comparison(
         output=output.detach(),
         target=None if makers[1] is not None else target.detach(),
         value=result,
-        elements=_elements(name, output, target) if known else result.numel(),
+        elements=elements(name, output, target) if known else result.numel(),
         reduction=reduction,
         weighted=kwargs.get("weight") is not None or kwargs.get("pos_weight") is not None,
         source=line(),
@@ -84,7 +84,8 @@ def _array(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.numel() > 1
 
 
-def _elements(name: str, output: torch.Tensor, target: torch.Tensor) -> int:
+def elements(name: str, output: torch.Tensor, target: torch.Tensor) -> int:
+    """How many single losses the call `name` takes the mean or the sum of."""
     if name in LABELLED and target.dim() == output.dim() - 1:
         return target.numel()
     if name in LABELLED and output.dim() > 1:

@@ -31,9 +31,12 @@ from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
 from sounding.capture.modes import pushed
 from sounding.capture.outermost import ModelCall, Outermost
+from sounding.capture.patched import patched
 from sounding.capture.recorder import Recorder
+from sounding.capture.scoring import Scoring
 from sounding.capture.sources import remembered
 from sounding.capture.tape import Tape
+from sounding.capture.waiting import Waiting
 
 
 class Listener:
@@ -56,6 +59,15 @@ class Listener:
 
     def evaluation(self, model: nn.Module, args: Any) -> None:
         """The outermost call of a model without gradients begins."""
+
+    def held_out(self, function: str, value: torch.Tensor, block: int) -> None:
+        """A loss of that name was computed without gradients, () a mean, in the block so numbered.
+
+        `value` must not be kept: the script may add to it in place.
+        """
+
+    def copied(self) -> None:
+        """The script takes a copy of a net's weights: to save them, or to come back to them."""
 
     def loss(self, value: torch.Tensor) -> None:
         """`backward` is called on `value`, which still has its graph: it must not be kept."""
@@ -85,6 +97,8 @@ class Training:
         self.parents: weakref.WeakKeyDictionary[nn.Module, weakref.ref[nn.Module]]
         self.parents = weakref.WeakKeyDictionary()
         self.outermost = Outermost(listener.model_call)
+        self.waiting = Waiting()
+        self._held_out = Scoring(listener.held_out)
         self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
@@ -108,15 +122,19 @@ class Training:
         stack.callback(before.remove)
         stack.callback(after.remove)
         stack.callback(register_module_module_registration_hook(self._registered).remove)
-        stack.enter_context(_patched(torch.autograd, "backward", self._backward))
+        stack.enter_context(patched(torch.autograd, "backward", self._backward))
         for owner in (nn.utils, nn.utils.clip_grad):
-            stack.enter_context(_patched(owner, "clip_grad_norm_", self._clip_norm))
-            stack.enter_context(_patched(owner, "clip_grad_value_", self._clip_value))
+            stack.enter_context(patched(owner, "clip_grad_norm_", self._clip_norm))
+            stack.enter_context(patched(owner, "clip_grad_value_", self._clip_value))
         for kind in (torch.no_grad, torch.inference_mode):
-            stack.enter_context(_patched(kind, "__enter__", self._without_gradients))
-            stack.enter_context(_patched(kind, "__exit__", self._with_gradients_again))
+            stack.enter_context(patched(kind, "__enter__", self._without_gradients))
+            stack.enter_context(patched(kind, "__exit__", self._with_gradients_again))
+        stack.enter_context(self.waiting.listening())
+        stack.enter_context(patched(nn.Module, "state_dict", self._copied))
+        stack.enter_context(patched(nn.Parameter, "__deepcopy__", self._copied))
+        stack.callback(self._held_out.end)
         if self._scores:
-            stack.enter_context(_patched(nn.functional, "cross_entropy", self._cross_entropy))
+            stack.enter_context(patched(nn.functional, "cross_entropy", self._cross_entropy))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -278,16 +296,24 @@ class Training:
 
     def _without_gradients(self, original: Callable, *args: Any) -> Any:
         self._evaluating += 1
+        if self._running is None and self._evaluating == 1:
+            self._held_out.begin()
         if self._running is None and self.hears_evaluations:
             self._hook()
         return original(*args)
 
     def _with_gradients_again(self, original: Callable, *args: Any) -> Any:
         self._evaluating -= 1
-        self._evaluated = self._evaluated if self._evaluating else None
+        if not self._evaluating:
+            self._evaluated = None
+            self._held_out.end()
         if not self._evaluating and not self._armed and self._running is None:
             self._unhook()
         return original(*args)
+
+    def _copied(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
+        self.listener.copied()
+        return original(*args, **kwargs)
 
     def _clip_norm(self, original: Callable, parameters: Any, max_norm: Any, *args, **kwargs):
         norm = original(parameters, max_norm, *args, **kwargs)
@@ -358,19 +384,3 @@ def _constructed(hear: Callable[[Optimizer], None]) -> Iterator[None]:
         yield
     finally:
         Optimizer.__init__ = original  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def _patched(owner: Any, name: str, wrapper: Callable) -> Iterator[None]:
-    """`owner.name` goes through `wrapper(original, ...)` inside."""
-    original = getattr(owner, name)
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, *args, **kwargs)
-
-    setattr(owner, name, call)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)

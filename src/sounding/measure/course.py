@@ -20,6 +20,11 @@ class Course(Result):
     carried: np.ndarray  # (S,) norm of the gradients there as one of them begins, the least one
     clipped_from: np.ndarray  # (S,) norm that torch's clipping saw; nan: it was not called
     bound: np.ndarray  # (S,) norm that it was told to keep; of clipping by value, nan
+    # (S,) from the end of the step before to the end of this one
+    seconds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    # (S,) of these, what the loop waited for a data loader
+    waited: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    workers: int = -1  # processes of the loader; -1: none was seen
 
     @property
     def steps(self) -> int:

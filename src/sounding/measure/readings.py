@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from sounding.measure.course import Course
+from sounding.measure.held_out import HeldOut
 from sounding.measure.loop import Loop
 from sounding.measure.loss_call import LossCall
 from sounding.measure.ranks import Ranks
@@ -174,6 +175,7 @@ class Readings(Result):
     loss_call: LossCall | None = None
     course: Course | None = None  # of a watched training, up to its end
     loop: Loop | None = None
+    held_out: tuple[HeldOut, ...] = ()  # the script's own evaluations
     overflowed: tuple[str, ...] = ()  # made NaN or Inf by the last step, from finite gradients
     ranks: Ranks | None = None  # of several processes, as their records were put together
     tests: dict[str, Test] = dataclasses.field(default_factory=dict)  # interventions made

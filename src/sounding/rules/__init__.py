@@ -11,6 +11,7 @@ from sounding.rules.blocked import blocked_gradient
 from sounding.rules.clipping import clipping_sets_the_rate, gradient_spikes
 from sounding.rules.decay import weight_decay_too_strong
 from sounding.rules.dropout import dropout_always_on, dropout_too_strong
+from sounding.rules.dying import units_died
 from sounding.rules.evaluation import evaluated_in_training_mode, evaluation_inputs_differ
 from sounding.rules.evaluation_mode import trained_in_evaluation_mode
 from sounding.rules.finding import Finding, Outcome
@@ -26,6 +27,7 @@ from sounding.rules.initialisation import (
 from sounding.rules.inputs import duplicated_samples, unscaled_inputs
 from sounding.rules.learning_rate import learning_rate_too_high, learning_rate_too_low
 from sounding.rules.linear_network import linear_network
+from sounding.rules.loading import waits_for_data
 from sounding.rules.loss_input import (
     constant_output,
     missing_log,
@@ -38,7 +40,9 @@ from sounding.rules.mixing import samples_mixed
 from sounding.rules.noise import noisy_gradient
 from sounding.rules.norm_scales import dead_scales
 from sounding.rules.output_range import output_range
+from sounding.rules.overfitting import overfitting
 from sounding.rules.ownership import not_optimised, unregistered_parameters
+from sounding.rules.plateau import oscillation, plateau
 from sounding.rules.progress import loop_interferes, nothing_learnt
 from sounding.rules.propagation import (
     exploding_gradient,
@@ -130,6 +134,11 @@ RULES = (
     Rule("SD701", "learning-lost", learning_lost),
     Rule("SD702", "ranks-apart", ranks_apart),
     Rule("SD703", "same-data-on-ranks", same_data),
+    Rule("SD704", "units-died", units_died),
+    Rule("SD705", "plateau", plateau, last=True),
+    Rule("SD706", "over-fitting", overfitting),
+    Rule("SD707", "slow-data-loader", waits_for_data),
+    Rule("SD708", "oscillation", oscillation, last=True),
 )
 
 __all__ = ["RULES", "Finding", "Outcome", "Rule", "run"]

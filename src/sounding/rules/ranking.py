@@ -19,7 +19,8 @@ PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and g
 RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
 LAST = "SD104"  # that a run came to nothing, whatever the reason
-LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, LAST)  # how that may look
+STOOD = ("SD704", "SD705", "SD708")  # how a run ends that could go on
+LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, *STOOD, LAST)  # how that may look
 LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
 CAUSES = {
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
@@ -56,21 +57,26 @@ CAUSES = {
     "SD603": LEARNING,
     "SD601": (*LEARNING, "SD605"),
     **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
-    "SD304": (*RATE, LAST),
-    "SD305": ("SD411", *RATE, LAST),
-    "SD506": ("SD501", "SD103", "SD408", "SD213", "SD701", LAST),
-    "SD408": ("SD502", LAST),
-    "SD411": ("SD502", LAST),
-    "SD505": (LAST,),
-    "SD512": ("SD502", LAST),
-    "SD212": ("SD502", LAST),
-    "SD213": ("SD501", "SD502", LAST),
-    "SD418": ("SD501", "SD502", "SD512", LAST),
-    "SD501": ("SD103", "SD701", LAST),
-    "SD502": (LAST,),
+    "SD304": (*RATE, *STOOD, LAST),
+    "SD305": ("SD411", *RATE, *STOOD, LAST),
+    "SD506": ("SD501", "SD103", "SD408", "SD213", "SD701", *STOOD, LAST),
+    "SD408": ("SD502", *STOOD, LAST),
+    "SD411": ("SD502", *STOOD, LAST),
+    "SD505": (*STOOD, LAST),
+    "SD512": ("SD502", "SD705", LAST),
+    "SD212": ("SD502", *STOOD, LAST),
+    "SD213": ("SD501", "SD502", *STOOD, LAST),
+    "SD418": ("SD501", "SD502", "SD512", *STOOD, LAST),
+    "SD501": ("SD103", "SD701", *STOOD, LAST),
+    "SD502": ("SD705", LAST),
     "SD103": (LAST,),
     "SD701": (LAST,),
+    "SD704": ("SD705", "SD708", LAST),
+    "SD708": ("SD705", LAST),
+    "SD705": (LAST,),
     LAST: (),
+    "SD706": (),
+    "SD707": (),
 }
 ORDER = tuple(CAUSES)
 # what may end in numbers that float32 cannot hold

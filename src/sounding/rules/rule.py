@@ -21,11 +21,15 @@ class Rule:
     refuted; or None. It raises :class:`sounding.NotApplicable` where it has no meaning, and
     ``readings.test(name)`` raises :class:`Untested` for it where an intervention decides that has
     not been made: the procedure makes it, where it can, and asks again.
+
+    A rule that comes `last` asks how a run could go on: nothing is tested for it where another one
+    has found a problem.
     """
 
     code: str
     name: str
     check: Check
+    last: bool = False
 
 
 def run(rules: tuple[Rule, ...], readings: Readings) -> tuple[list[Finding], list[Outcome]]:

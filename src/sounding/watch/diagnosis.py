@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from sounding.exam import Checkup, judged
+from sounding.measure.held_out import HeldOut
 from sounding.measure.intervene import Interventions
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
 from sounding.measure.test import Test
 from sounding.result import Series
 from sounding.rules import RULES, Finding, Outcome, Rule
-from sounding.rules.ranking import rank
+from sounding.rules.ranking import LAST, PASS, rank
 from sounding.rules.relapse import lost
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
@@ -25,7 +26,7 @@ from sounding.watch.record import Evaluated, Record
 from sounding.watch.relapse import relapse
 from sounding.watch.replay import provenance
 
-ROUNDS = 8  # a test may raise a suspicion that asks for another
+ROUNDS = 12  # a test may raise a suspicion that asks for another
 SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
 
 
@@ -52,7 +53,9 @@ def diagnose(
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
             look = functools.partial(judged, rules=rules, ignore=ignore, subject=subject)
-            exams.append(_examined(record, seen, look, tests, progress))
+            held_out = observer.held_out_losses.result(put_back=record.put_back)
+            last = {rule.code for rule in rules if rule.last}
+            exams.append(_examined(record, seen, held_out, look, last, tests, progress))
     for wanted in (lambda e: e.problems, lambda e: e.findings):
         if found := next((exam for exam in exams if wanted(exam)), None):
             return found
@@ -70,20 +73,21 @@ def _lend(record: Record, observer: Observer) -> None:
 def _examined(
     record: Record,
     seen: Evaluated,
+    held_out: tuple[HeldOut, ...],
     look: Callable[[Readings], Checkup],
+    last: set[str],
     tests: bool,
     progress: Progress,
 ) -> Checkup:
     start = time.perf_counter()
-    last = _broken(record) if tests else ()
-    taken = _completed(record, seen.result(record.steps), last)
+    broken = _broken(record) if tests else ()
+    taken = _completed(record, seen.result(record.steps), held_out, broken)
     made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
     interventions = Interventions(record.scene()) if tests else None
     for _ in range(ROUNDS):
         exams = [look(dataclasses.replace(t, tests=made)) for t in taken]
-        asked = dict.fromkeys(o.test for e in exams for o in e.outcomes if o.test)
-        asked = [name for name in asked if name not in made]
+        asked = _asked(exams, last, made)
         if interventions is None or not asked:
             break
         for at, name in enumerate(asked):
@@ -94,6 +98,15 @@ def _examined(
             else:
                 made[name] = _made(interventions, name)
     return _merged(exams, time.perf_counter() - start)
+
+
+def _asked(exams: list[Checkup], last: set[str], made: dict[str, Test]) -> list[str]:
+    """The tests still to be made; for the rules that come last, where they alone have something."""
+    wanted = [o for e in exams for o in e.outcomes if o.test and o.test not in made]
+    first = [o for o in wanted if o.code not in last]
+    if not first and any(f.code != LAST for e in exams for f in e.problems):
+        return []
+    return list(dict.fromkeys(o.test for o in first or wanted))
 
 
 def _made(interventions: Interventions, name: str) -> Test:
@@ -127,7 +140,10 @@ def _replayed(look: Callable[..., Any], record: Record) -> Any:
 
 
 def _completed(
-    record: Record, evaluations: Evaluations, last: tuple[Readings, ...]
+    record: Record,
+    evaluations: Evaluations,
+    held_out: tuple[HeldOut, ...],
+    last: tuple[Readings, ...],
 ) -> list[Readings]:
     """The record's readings, and the `last`, with what is known at the end."""
     course = record.course()
@@ -136,7 +152,7 @@ def _completed(
     steps = np.arange(course.steps)
     history = Series(quantity="training loss", unit="", steps=steps, values=course.loss)
     return [
-        dataclasses.replace(reading, course=course, loop=loop, history=history)
+        dataclasses.replace(reading, course=course, loop=loop, history=history, held_out=held_out)
         for reading in (*record.readings, *last)
     ]
 
@@ -144,12 +160,14 @@ def _completed(
 def _merged(exams: list[Checkup], seconds: float) -> Checkup:
     """One checkup: every finding once, from the first reading in which it is worst."""
     found: dict[str, Finding] = {}
+    since = _since(exams)
     outcomes: dict[str, Outcome] = {}
     for exam in exams:
         for finding in exam.findings:
             known = found.get(finding.code)
             if known is None or (known.severity, finding.severity) == ("caution", "problem"):
-                found[finding.code] = dataclasses.replace(finding, because="")
+                message = finding.message + since.get(finding.code, "")
+                found[finding.code] = dataclasses.replace(finding, message=message, because="")
         for outcome in exam.outcomes:
             known = outcomes.get(outcome.code)
             if known is None or _weight(outcome) > _weight(known):
@@ -162,6 +180,17 @@ def _merged(exams: list[Checkup], seconds: float) -> Checkup:
         outcomes=tuple(sorted(outcomes.values(), key=lambda o: o.code)),
         seconds=seconds,
     )
+
+
+def _since(exams: list[Checkup]) -> dict[str, str]:
+    """Of what one pass shows, and the first one did not: after how many steps it was there."""
+    said = {}
+    for code in PASS:
+        steps = [e.readings.step for e in exams if any(f.code == code for f in e.findings)]
+        at_first = any(o.code == code and o.outcome == "passed" for o in exams[0].outcomes)
+        if steps and at_first and min(steps) > exams[0].readings.step:
+            said[code] = f"; not so as the training began, first seen after {min(steps)} steps"
+    return said
 
 
 def _weight(outcome: Outcome) -> int:

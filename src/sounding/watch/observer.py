@@ -23,6 +23,7 @@ from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
 from sounding.measure.examination import readings
+from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 from sounding.watch.ring import Ring
@@ -62,6 +63,7 @@ class Observer(Listener):
         self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
+        self.held_out_losses = HeldOutLosses()
         self.failures: list[str] = []
         self.examined: list[int] = []
         self._now = self._shared = Now()
@@ -118,6 +120,15 @@ class Observer(Listener):
     def evaluation(self, model: nn.Module, args: Any) -> None:
         """A call without gradients."""
         self._try(self._evaluated, model, args)
+
+    def held_out(self, function: str, value: torch.Tensor, block: int) -> None:
+        """A loss of an evaluation; no waiting for a device here either."""
+        if self.records:
+            self._try(self.held_out_losses.loss, function, value, block, self.steps)
+
+    def copied(self) -> None:
+        """The script keeps the weights of this moment."""
+        self.held_out_losses.copied(self.steps)
 
     def loss(self, value: torch.Tensor) -> None:
         """Keep the number; no waiting for a device here."""
@@ -289,7 +300,10 @@ class Observer(Listener):
             if self._measures(record):
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
-            record.step(self._made_of(optimizer), norm, began - self._last)
+            first = next((p for g in optimizer.param_groups for p in g["params"]), None)
+            waited = self.training.waiting.take(first)
+            record.workers = self.training.waiting.workers
+            record.step(self._made_of(optimizer), norm, began - self._last, waited)
             self._turn(record, optimizer, norm)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)

@@ -66,6 +66,8 @@ class Record:
         self.parallel = ""  # 'DistributedDataParallel' or 'FSDP', where there are more processes
         self.rows = Rows()
         self.ring: Ring | None = None  # the last steps, where they are kept
+        self.workers = -1  # of the data loader
+        self._version = -1  # of the first parameter after the last step
         self._bytes = 0
         self._since = 0  # steps that other optimisers made before this one
 
@@ -96,8 +98,8 @@ class Record:
         self._bytes += sum(t.numel() * t.element_size() for t in tensors((args, kwargs)))
         return Step(args, kwargs, tape, _autocast(self.model)), tape
 
-    def step(self, now: Now, norm: Any, seconds: float) -> None:
-        """One step has been made, `seconds` after the one before."""
+    def step(self, now: Now, norm: Any, seconds: float, waited: float) -> None:
+        """One step has been made, `seconds` after the one before, of which it `waited` so many."""
         groups = [] if self.optimizer is None else self.optimizer.param_groups
         self.rows.append(
             {
@@ -109,9 +111,16 @@ class Record:
                 "clipped_from": now.clipped_from,
                 "bound": now.bound,
                 "seconds": seconds,
+                "waited": waited,
             }
         )
         self.steps += now.kept[: STEPS - len(self.steps)]
+        self._version = _version(self.optimizer)
+
+    @property
+    def put_back(self) -> bool:
+        """Whether weights were changed after the last step."""
+        return _version(self.optimizer) != self._version
 
     @property
     def due(self) -> bool:
@@ -127,8 +136,9 @@ class Record:
 
     def course(self) -> Course:
         """The series, as numbers on the CPU."""
-        names = [field.name for field in dataclasses.fields(Course)]
-        return Course(**{name: self.rows.column(name) for name in names})
+        names = [field.name for field in dataclasses.fields(Course) if field.name != "workers"]
+        columns = {name: self.rows.column(name) for name in names}
+        return Course(**columns, workers=self.workers)
 
     def scene(self) -> Scene:
         """What interventions work on."""
@@ -198,6 +208,13 @@ def _autocast(model: nn.Module) -> torch.dtype | None:
     """What automatic casts are to at this moment, on the model's device."""
     kind = next((p.device.type for p in model.parameters()), "cpu")
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+
+
+def _version(optimizer: Optimizer | None) -> int:
+    """How often the first parameter has been changed in place."""
+    groups = [] if optimizer is None else optimizer.param_groups
+    first = next((p for group in groups for p in group["params"]), None)
+    return -1 if first is None or first.is_inference() else first._version
 
 
 def _bytes(model: nn.Module) -> float:

@@ -14,11 +14,11 @@ import numpy as np
 
 from sounding.measure.intervene import forks
 from sounding.measure.intervene.answers import answers
-from sounding.measure.intervene.averaging import denoised
 from sounding.measure.intervene.baseline import baseline
 from sounding.measure.intervene.changes import (
     adopted,
     in_training,
+    leaking,
     rectified,
     settled,
     standardised,
@@ -26,8 +26,10 @@ from sounding.measure.intervene.changes import (
     undropped,
     widened,
 )
+from sounding.measure.intervene.deaths import deaths
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
+from sounding.measure.intervene.left_out import cooled, denoised, heated, reheated
 from sounding.measure.intervene.memory import memory
 from sounding.measure.intervene.predictions import classes, constant, mirrored, mixing, repeat
 from sounding.measure.intervene.pull import pull
@@ -50,12 +52,16 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "mixing": mixing,
     "noise": noise,
     "denoised": denoised,
+    "cooled": cooled,
+    "heated": heated,
+    "reheated": reheated,
     "stability": stability,
     "saddle": saddle,
     "classes": classes,
     "labels": labels,
     "recalibrated": recalibrated,
     "visits": visits,
+    "deaths": deaths,
 }
 ARMS: dict[str, Arm] = {
     "slower": Arm(rate=0.1),
@@ -74,6 +80,8 @@ ARMS: dict[str, Arm] = {
     "undropped": Arm(change=undropped),
     "rectified": Arm(change=rectified),
     "unbatched": Arm(change=unbatched),
+    "leaking": Arm(change=leaking),
+    "leaking_on": Arm(change=leaking, resume=True),
     "widened": Arm(change=widened),
     "redrawn": Arm(change=redrawn),
     "in_training": Arm(change=in_training),

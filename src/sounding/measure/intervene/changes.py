@@ -11,11 +11,14 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
 
 from sounding.capture.nested import with_tensors
+from sounding.capture.operations import activation_of, argument, canonical
 from sounding.measure.intervene.scene import Scene
 
 HALF_KINDS = (torch.bfloat16, torch.float16)
+LEAK = 0.1  # slope below 0 of what takes a ReLU's place, as in the remedy
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -103,6 +106,38 @@ def rectified(scene: Scene) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Leaks(TorchFunctionMode):
+    """Every ReLU is a leaky one."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if activation_of(canonical(name), args, kwargs) != "relu":
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        in_place = name.endswith("_") or argument("inplace", 1, False, args, kwargs) is True
+        return functional.leaky_relu(x, LEAK, inplace=in_place)
+
+
+@contextlib.contextmanager
+def leaking(scene: Scene) -> Iterator[None]:
+    """Inside the model a ReLU lets LEAK of what is negative through, so that no unit is dead."""
+    forward = scene.model.forward
+
+    def leaks(*args: Any, **kwargs: Any) -> Any:
+        with _Leaks():
+            return forward(*args, **kwargs)
+
+    own = scene.model.__dict__.get("forward")
+    scene.model.forward = leaks
+    try:
+        yield
+    finally:
+        scene.model.__dict__.pop("forward")
+        if own is not None:
+            scene.model.forward = own
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -89,16 +89,24 @@ def calls_a_step(scene: Scene) -> int:
 
 def run(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
     """(steps,) losses of an arm; infinite from where they are no numbers."""
-    scope = scene.kept() if arm.resume else scene.begun_again()
     change = arm.change(scene) if arm.change else contextlib.nullcontext()
-    with scope, change as factor, torch.enable_grad():
-        _settle(scene, arm)
-        torch.manual_seed(0)
+    with begun(scene, arm), change as factor, torch.enable_grad():
         return descend(scene, arm, steps) * (factor or 1.0)
 
 
-def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
-    """The steps themselves, from the weights as they are."""
+@contextlib.contextmanager
+def begun(scene: Scene, arm: Arm) -> Iterator[None]:
+    """Inside, the training is where the arm begins, with its settings of the optimiser."""
+    with scene.kept() if arm.resume else scene.begun_again():
+        _settle(scene, arm)
+        torch.manual_seed(0)
+        yield
+
+
+def descend(
+    scene: Scene, arm: Arm, steps: int, *, after: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """The steps themselves, from the weights as they are; `after` hears how many are made."""
     optimizer, count = scene.optimizer, calls_a_step(scene) * arm.batches
     assert optimizer is not None
     carried = np.nanmax(scene.course.carried, initial=0.0) > 0
@@ -122,6 +130,8 @@ def descend(scene: Scene, arm: Arm, steps: int) -> np.ndarray:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * arm.rate * _schedule(scene, arm, step, steps)
         optimizer.step()
+        if after is not None:
+            after(step + 1)
     return losses
 
 

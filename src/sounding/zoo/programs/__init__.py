@@ -23,6 +23,7 @@ from sounding.zoo.programs.rates import RATES
 from sounding.zoo.programs.relapses import RELAPSES
 from sounding.zoo.programs.signals import SIGNALS
 from sounding.zoo.programs.spikes import SPIKES
+from sounding.zoo.programs.stalls import STALLS
 from sounding.zoo.programs.units import UNITS
 from sounding.zoo.programs.unregistered import UNREGISTERED
 
@@ -45,6 +46,7 @@ PROGRAMS = (
     *OPTIMISER,
     *SPIKES,
     *RELAPSES,
+    *STALLS,
     *FINE_TUNED,
     *PLATEAUS,
     *NORMALISATION,

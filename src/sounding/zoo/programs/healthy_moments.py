@@ -128,7 +128,7 @@ def best_kept(_: bool) -> float:
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-        value = evaluate(net, test, functional.cross_entropy)
+        value = evaluate(net, test, nn.CrossEntropyLoss())
         if value < best:
             best, kept = value, copy.deepcopy(net.state_dict())
         elif epoch > 8:

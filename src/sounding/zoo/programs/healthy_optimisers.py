@@ -57,7 +57,7 @@ def lowered_on_plateaus(_: bool) -> float:
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-        schedule.step(evaluate(net, test, functional.cross_entropy))
+        schedule.step(evaluate(net, test, nn.CrossEntropyLoss()))
     return -ending(losses)
 
 
