@@ -26,9 +26,11 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils.hooks import RemovableHandle
 
 from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
+from sounding.capture.layers import Layers
 from sounding.capture.modes import pushed
 from sounding.capture.outermost import ModelCall, Outermost
 from sounding.capture.recorder import Recorder
@@ -45,8 +47,8 @@ class Listener:
     def made(self, optimizer: Optimizer) -> None:
         """An optimiser is constructed."""
 
-    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
-        """The outermost call of a model in training begins; a Recorder returned here watches it."""
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | Layers | None:
+        """The outermost call of a model in training begins; what is returned here watches it."""
 
     def output(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
         """That call has ended; a Tape returned here records from now on, up to the loss.
@@ -88,12 +90,15 @@ class Training:
         self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
+        self._before: RemovableHandle | None = None
         self._armed = False
         self._evaluating = 0  # blocks without gradients that are open
         self._evaluated: nn.Module | None = None  # outermost module that runs in one
-        self._running: tuple[nn.Module, Any, Any, Recorder | None] | None = None  # and its inputs
+        # and its inputs
+        self._running: tuple[nn.Module, Any, Any, Recorder | Layers | None] | None = None
         self._pass = contextlib.ExitStack()  # what listens until the loss is there
-        self._recorder: Recorder | None = None
+        self._open = False  # something does
+        self._recorder: Recorder | Layers | None = None
         self._tape: Tape | None = None
         self._asking = False  # the listener is at work, and may call the model itself
         self.hears_evaluations = True
@@ -103,9 +108,7 @@ class Training:
         stack.enter_context(without_hook_warning())
         stack.enter_context(remembered())
         stack.enter_context(_constructed(self._new))
-        before = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
-        after = register_optimizer_step_post_hook(lambda o, a, k: self.listener.after_step(o))
-        stack.callback(before.remove)
+        after = register_optimizer_step_post_hook(lambda o, a, k: self._after_step(o))
         stack.callback(after.remove)
         stack.callback(register_module_module_registration_hook(self._registered).remove)
         stack.enter_context(_patched(torch.autograd, "backward", self._backward))
@@ -134,11 +137,21 @@ class Training:
         """From now on `listener.call` hears of outermost calls; idle steps should be disarmed."""
         self._armed = True
         self._hook()
+        self.attend()
+
+    def attend(self) -> None:
+        """`listener.before_step` is told of steps, until it is disarmed."""
+        if self._before is None:
+            hear = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
+            self._before = hear
 
     def disarm(self) -> None:
-        """No hook is left on the forward pass, but for evaluations while they run."""
+        """No hook is left but that after a step, and for evaluations while they run."""
         self._armed = False
         self._unhook()
+        if self._before is not None:
+            self._before.remove()
+            self._before = None
 
     def _hook(self) -> None:
         if self._calls is None:
@@ -213,6 +226,7 @@ class Training:
         self._running = (module, args, kwargs, recorder)
         if recorder is not None:
             self._recorder = recorder
+            self._open = True
             self._pass.enter_context(recorder.listening())
             recorder.inputs((args, kwargs))
             recorder.enter(module, args)
@@ -233,7 +247,7 @@ class Training:
             return
         tape = self._ask(self.listener.output, module, (given, keywords), output)
         if tape is not None:
-            self._tape = tape
+            self._tape, self._open = tape, True
             self._pass.enter_context(pushed(tape))
 
     def _ask(self, function: Callable, *args: Any) -> Any:
@@ -270,11 +284,18 @@ class Training:
     def _end_pass(self) -> None:
         self._end_recording()
         self._pass.close()
+        self._open = False
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._end_pass()
         self.optimizers.add(optimizer)  # one that was made before anybody listened
         self.listener.before_step(optimizer)
+
+    def _after_step(self, optimizer: Optimizer) -> None:
+        if self._open:  # it was disarmed in between
+            self._end_pass()
+        self.optimizers.add(optimizer)
+        self.listener.after_step(optimizer)
 
     def _without_gradients(self, original: Callable, *args: Any) -> Any:
         self._evaluating += 1

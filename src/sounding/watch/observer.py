@@ -15,9 +15,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sounding.capture.compiled import is_compiled
+from sounding.capture.guard import FAILURES
+from sounding.capture.layers import Layers
 from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
-from sounding.capture.recorder import FAILURES, Recorder
+from sounding.capture.recorder import Recorder
 from sounding.capture.sample import dense
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
@@ -64,7 +66,8 @@ class Observer(Listener):
         self.examined: list[int] = []
         self._now = self._shared = Now()
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder | Layers | None = None
+        self._layers: dict[int, Layers] = {}  # by model, of those that were examined
         self._model: nn.Module | None = None  # last called in training
         self._holders: list[Optimizer] = []  # of its parameters
         self._due = True  # the next step may be examined
@@ -99,7 +102,7 @@ class Observer(Listener):
         if len(self.failures) < FAILURES:
             self.training.arm()
 
-    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | Layers | None:
         """Watch the first training call of this step; the later ones are not mixed in."""
         return self._try(self._called, model)
 
@@ -132,15 +135,14 @@ class Observer(Listener):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
-        self._try(
-            self._read, optimizer, False
-        )  # a closure's forward and backward ran inside the step
+        if self._recorder is not None:  # a closure's forward and backward ran inside the step
+            self._try(self._read, optimizer, False)
         self._try(self._close, optimizer)
         self._own = 0.0
 
     # -- a call -----------------------------------------------------------------------------
 
-    def _called(self, model: nn.Module) -> Recorder | None:
+    def _called(self, model: nn.Module) -> Recorder | Layers | None:
         root = unwrapped(self.training.root(model))
         if not self.steps:  # what came before the first forward pass was no step
             self._start = self._last = min(self._last, time.perf_counter())
@@ -163,8 +165,9 @@ class Observer(Listener):
         if not self._due and not self._is_new(root):
             return None
         every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
-        sparing = self.journal is not None and not any(record.due for record in every)
-        self._recorder = Recorder(root, sparing=sparing)
+        whole = self.journal is None or any(record.due for record in every)
+        layers = None if whole else self._layers.get(id(root))
+        self._recorder = Recorder(root) if layers is None else layers.restart()
         return self._recorder
 
     def _is_new(self, root: nn.Module) -> bool:
@@ -196,6 +199,8 @@ class Observer(Listener):
             turns = [r.optimizer for r in self.records.values() if r.several and r.optimizer]
             for optimizer in dict.fromkeys([*self._holders, *turns]):
                 self._carry(optimizer)
+        if isinstance(self._recorder, Layers):
+            self._recorder.finish()
         on_cpu = value.device.type == "cpu"
         now.losses.append(value.item() if on_cpu else value.detach().clone())
 
@@ -242,18 +247,23 @@ class Observer(Listener):
 
     def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)
-        if recorder is None or not recorder.nodes or not self._now.losses or record is None:
+        if recorder is None or not self._now.losses or record is None:
             return
-        if record.model is not recorder.model:
+        empty = isinstance(recorder, Recorder) and not recorder.nodes
+        if empty or record.model is not recorder.model:
             return
         self._recorder = None
+        self.training.outermost.surround(recorder.model, None)
         self._own += recorder.seconds
-        record.facts.look(recorder, recorder.model, optimizer, self._held())
+        if isinstance(recorder, Recorder):
+            record.facts.look(recorder, recorder.model, optimizer, self._held())
+            if self.journal is not None and not is_compiled(recorder.model):
+                self._layers[id(recorder.model)] = Layers(recorder)
         self.examined.append(self.steps)
         self._looked = True
         if self.journal is not None:
             self.journal.look(recorder, optimizer, before=before)
-        if not recorder.sparing and (self.journal is None or record.due):
+        if isinstance(recorder, Recorder) and (self.journal is None or record.due):
             recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
             taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
             record.keep_reading(taken)
@@ -328,26 +338,44 @@ class Observer(Listener):
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
-        self._idle += self.training.outermost.seconds
+        own = self._own + now - began + self.training.outermost.seconds
         self.training.outermost.seconds = 0.0
         if self._looked:
-            above = max(now - self._last - self._usual, 0.0)
-            self._spent += above
-            # What torch loads at its first step is not ours, but counts for when to look again.
-            self._cost += above if self._usual else self._own + now - began
+            self._spent += max(now - self._last - self._usual, own)
+            self._cost += own
         else:
-            self._idle += now - began
+            self._idle += own
             self._plain.append(began - self._last)
             if len(self._plain) >= 32 or not self._usual:
                 self._usual = float(np.median(self._plain))
                 self._plain.clear()
         self._looked, self._last = False, now
         self._due = self._is_due(now)
+        if len(self.failures) < FAILURES:
+            self._expect()
+
+    def _expect(self) -> None:
+        """Be ready for the next step, with as little as it takes."""
         keeps = any(r.open for r in self.records.values())
-        if len(self.failures) < FAILURES and (keeps or self._due):
+        layers = self._glances() if self._due else None
+        if layers is not None:
+            self._recorder = layers.restart()
+            self.training.outermost.surround(layers.model, layers.one_call)
+        if keeps or (self._due and layers is None):
             self.training.arm()
+        elif layers is not None:
+            self.training.disarm()
+            self.training.attend()
         elif self._recorder is None:
             self.training.disarm()
+
+    def _glances(self) -> Layers | None:
+        """What looks at the coming step, where a look at the layers is enough for it."""
+        if self._recorder is not None or self._waiting or len(self.records) != 1:
+            return None
+        (record,) = self.records.values()
+        layers = self._layers.get(id(record.model))
+        return layers if layers is not None and layers.plain and not record.due else None
 
     def _is_due(self, now: float) -> bool:
         if self.every is not None:
@@ -391,8 +419,8 @@ class Observer(Listener):
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took.
 
-        The first step is charged with what ran code of ours, every later one that was examined with
-        its time above a plain step's, which includes what it does to caches.
+        It is measured where our code runs. What that does to caches, and the time that torch takes
+        to call it, is not in it; nor is what torch loads at its first step.
         """
         return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
 
@@ -420,10 +448,12 @@ def parallel(model: nn.Module) -> str:
 
 
 def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
-    parts = [dense(g) for g in gradients]
-    if not parts:
+    if not gradients:
         return 0.0
-    return torch.nn.utils.get_total_norm(parts)
+    kinds = {(type(g), g.device, g.dtype, g.layout) for g in gradients}
+    if kinds == {(torch.Tensor, gradients[0].device, torch.float32, torch.strided)}:
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return torch.nn.utils.get_total_norm([dense(g) for g in gradients])
 
 
 def _no_number(value: torch.Tensor | float) -> bool:
