@@ -54,36 +54,34 @@ class Motion:
         count, roots = len(self.names), np.full(len(self.names), np.nan)
         if not count:
             return {"ratio": np.zeros(0, np.float32), "second": np.zeros(0, np.float32)}
-        kept = {i: m for i, p in enumerate(self._parameters) if (m := self._memory(p)) is not None}
+        states = [self._optimizer.state.get(p, {}) for p in self._parameters]
+        kept = {i: m for i, state in enumerate(states) if (m := _memory(state)) is not None}
         self._memories = self._memories.of(list(kept.values()))
-        self._counts = self._counts.of([self._steps(self._parameters[i]) for i in kept])
+        made = [torch.as_tensor(states[i].get("step", 0)) for i in kept]  # 0: it does not count
+        self._counts = self._counts.of(made)
         new = self._weights.of(self._parameters)
         parts = self._before, new.copies(), self._memories.copies(), self._counts.copies()
         numbers = iter(gathered([copy for part in parts for copy in part]))
-        old, now, second, made = ([next(numbers).numpy() for _ in part] for part in parts)
+        old, now, second, counts = ([next(numbers).numpy() for _ in part] for part in parts)
         moved = [after - before for after, before in zip(now, old, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.sqrt(new.squares(moved) / new.squares(old))
-        means, steps = self._memories.means(second), self._counts.means(made)
-        for i, mean, count in zip(kept, means.tolist(), steps.tolist(), strict=True):
-            roots[i] = math.sqrt(max(mean, 0.0) / self._correction(i, count))
+        means, steps = self._memories.means(second), self._counts.means(counts)
+        for i, mean, made in zip(kept, means.tolist(), steps.tolist(), strict=True):
+            roots[i] = math.sqrt(max(mean, 0.0) / _correction(self._groups[i], made))
         return {"ratio": ratio.astype(np.float32), "second": roots.astype(np.float32)}
 
-    def _memory(self, parameter: nn.Parameter) -> torch.Tensor | None:
-        state = self._optimizer.state.get(parameter, {})
-        kept = next((state[name] for name in SECOND if name in state), None)
-        return kept if isinstance(kept, torch.Tensor) and dense(kept).numel() else None
 
-    def _steps(self, parameter: nn.Parameter) -> torch.Tensor:
-        """() how many the optimiser has counted; 0 where it does not count."""
-        return torch.as_tensor(self._optimizer.state[parameter].get("step", 0))
+def _memory(state: dict[str, Any]) -> torch.Tensor | None:
+    kept = next((state[name] for name in SECOND if name in state), None)
+    return kept if isinstance(kept, torch.Tensor) else None
 
-    def _correction(self, place: int, made: float) -> float:
-        """What a running mean that began at zero is divided by after so many steps."""
-        group: dict[str, Any] = self._groups[place]
-        if "betas" not in group or not made:
-            return 1.0
-        return 1 - float(group["betas"][1]) ** made
+
+def _correction(group: dict[str, Any], made: float) -> float:
+    """What a running mean that began at zero is divided by after so many steps."""
+    if "betas" not in group or not made:
+        return 1.0
+    return 1 - float(group["betas"][1]) ** made
 
 
 class _Entries:
