@@ -41,9 +41,7 @@ import sounding as sd
 Case = tuple[nn.Module, torch.Tensor]
 
 TURN = 0.25  # seconds of a plain turn
-HEAD = (
-    "net       step   watcher            cpu    +-    wall   mean  at start    said    memory"
-)
+HEAD = "net       step   watcher            cpu    +-    wall   mean  at start    said    memory"
 LINE = (
     "{net:6} {step_ms:5.1f} ms  {watcher:16} {cpu:6.3f} {error:5.3f} {wall:6.3f} {mean:6.3f} "
     "{start_s:6.2f} s  {said:6.1%} {memory_mb:6.0f} MB"

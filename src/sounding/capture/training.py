@@ -1,8 +1,8 @@
 """See a training loop from outside: models, losses, optimiser steps, with no change to its code.
 
 Everything that is wrapped or hooked stands in this file and is taken off at the end. On a step
-that is not measured only the optimiser's step hooks and the wrapper of `backward` run, a few
-microseconds.
+that is not measured only the hook after an optimiser's step and the wrapper of `backward` run, a
+few microseconds.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Listener:
         """Cross-entropy of class scores (N, K) and labels (N,) is computed, with gradients on."""
 
     def before_step(self, optimizer: Optimizer) -> None:
-        """Gradients are ready, the parameters not yet changed."""
+        """Gradients are ready, the parameters not yet changed; told where armed or attending."""
 
     def after_step(self, optimizer: Optimizer) -> None:
         """The parameters have been changed."""
@@ -90,6 +90,7 @@ class Training:
         self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
+        self._latest = 0  # identity of the optimiser that stepped last
         self._before: RemovableHandle | None = None
         self._armed = False
         self._evaluating = 0  # blocks without gradients that are open
@@ -111,7 +112,7 @@ class Training:
         after = register_optimizer_step_post_hook(lambda o, a, k: self._after_step(o))
         stack.callback(after.remove)
         stack.callback(register_module_module_registration_hook(self._registered).remove)
-        stack.enter_context(_patched(torch.autograd, "backward", self._backward))
+        stack.enter_context(_replaced(torch.autograd, "backward", self._backward))
         for owner in (nn.utils, nn.utils.clip_grad):
             stack.enter_context(_patched(owner, "clip_grad_norm_", self._clip_norm))
             stack.enter_context(_patched(owner, "clip_grad_value_", self._clip_value))
@@ -152,6 +153,11 @@ class Training:
         if self._before is not None:
             self._before.remove()
             self._before = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is neither armed nor attends to the next step."""
+        return self._before is None
 
     def _hook(self) -> None:
         if self._calls is None:
@@ -260,14 +266,19 @@ class Training:
     def _backward(self, original: Callable, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         one = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
         if isinstance(one, torch.Tensor) and one.numel() == 1:
-            if self._recorder is not None:
-                self._recorder.ends_with(one)
-            if self._tape is not None:
-                self._tape.ends_with(one)
-            self._end_recording()
+            if self._open:
+                self._ends_with(one)
             self.listener.loss(one)
-        self._end_recording()
+        elif self._open:
+            self._end_recording()
         return original(tensors, *args, **kwargs)
+
+    def _ends_with(self, loss: torch.Tensor) -> None:
+        if self._recorder is not None:
+            self._recorder.ends_with(loss)
+        if self._tape is not None:
+            self._tape.ends_with(loss)
+        self._end_recording()
 
     def _end_recording(self) -> None:
         """Nothing more is recorded; the modes stay until they can be removed.
@@ -294,7 +305,9 @@ class Training:
     def _after_step(self, optimizer: Optimizer) -> None:
         if self._open:  # it was disarmed in between
             self._end_pass()
-        self.optimizers.add(optimizer)
+        if id(optimizer) != self._latest:
+            self._latest = id(optimizer)
+            self.optimizers.add(optimizer)
         self.listener.after_step(optimizer)
 
     def _without_gradients(self, original: Callable, *args: Any) -> Any:
@@ -391,6 +404,17 @@ def _patched(owner: Any, name: str, wrapper: Callable) -> Iterator[None]:
         return wrapper(original, *args, **kwargs)
 
     setattr(owner, name, call)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, wrapper: Callable) -> Iterator[None]:
+    """The same for a function that is no method, with one call less."""
+    original = getattr(owner, name)
+    setattr(owner, name, functools.update_wrapper(functools.partial(wrapper, original), original))
     try:
         yield
     finally:

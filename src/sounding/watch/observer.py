@@ -34,6 +34,9 @@ RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
+# What our code costs for each second in it: torch's way to it, and caches that it leaves cold for
+# what comes next, which cannot be measured there (1.4 to 1.7, by benchmarks/overhead.py).
+WHOLE = 1.6
 
 
 class Observer(Listener):
@@ -71,6 +74,7 @@ class Observer(Listener):
         self._model: nn.Module | None = None  # last called in training
         self._holders: list[Optimizer] = []  # of its parameters
         self._due = True  # the next step may be examined
+        self._measuring = True  # the norm of its gradients is taken
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
         self._own = 0.0  # seconds in this step that ran code of ours
@@ -122,7 +126,14 @@ class Observer(Listener):
 
     def loss(self, value: torch.Tensor) -> None:
         """Keep the number; no waiting for a device here."""
-        self._try(self._backward, value)
+        if len(self.failures) >= FAILURES:
+            return
+        if self._measuring or self._recorder is not None:
+            self._try(self._backward, value)
+        try:
+            self._now.losses.append(value.item() if value.is_cpu else value.detach().clone())
+        except Exception as error:
+            self._failed(error)
 
     def clipped(self, norm: torch.Tensor, bound: float) -> None:
         """The loop clips its gradients."""
@@ -193,16 +204,12 @@ class Observer(Listener):
             self.training.hears_evaluations = False
 
     def _backward(self, value: torch.Tensor) -> None:
-        now = self._now
-        latest = next(reversed(self.records.values()), None)
-        if self._model is not None and self._measures(latest):
+        if self._model is not None and self._measuring:
             turns = [r.optimizer for r in self.records.values() if r.several and r.optimizer]
             for optimizer in dict.fromkeys([*self._holders, *turns]):
                 self._carry(optimizer)
         if isinstance(self._recorder, Layers):
             self._recorder.finish()
-        on_cpu = value.device.type == "cpu"
-        now.losses.append(value.item() if on_cpu else value.detach().clone())
 
     def _carry(self, optimizer: Optimizer) -> None:
         """What gradients are there before backward; none once they were seen to be zeroed."""
@@ -217,10 +224,6 @@ class Observer(Listener):
         now.carried[key] = there if known is None else _least(known, there)
 
     # -- a step -----------------------------------------------------------------------------
-
-    def _measures(self, record: Record | None) -> bool:
-        """Whether there is time for the norms of this step."""
-        return record is None or self._affords(record, NORMS)
 
     def _affords(self, record: Record, share: float) -> bool:
         """Whether unexamined steps have cost less than so much of the budget; early on it may."""
@@ -270,16 +273,17 @@ class Observer(Listener):
             self._judgeable = True
 
     def _close(self, optimizer: Optimizer) -> None:
-        record = self._record(optimizer)
         began = time.perf_counter()
+        record = self.records.get(id(optimizer)) or self._record(optimizer)
         if record is not None:
             record.facts.stepped()
             norm: torch.Tensor | float = math.nan
-            if self._measures(record):
+            if self._measuring:
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
             record.step(self._made_of(optimizer), norm, began - self._last)
             self._turn(record, optimizer, norm)
+            self._measuring = self._affords(record, NORMS)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
@@ -310,6 +314,11 @@ class Observer(Listener):
                     self.training.outermost.add(record.model)
             return
         ring = record.ring
+        if not ring.generations:  # it rests
+            if not record.several and self._affords(record, RING):
+                ring.begin()
+                self.training.outermost.add(record.model)
+            return
         broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
         lapsed = record.rows.lapse.now
         if record.several or (ring.stopped and not broken and not lapsed):
@@ -338,7 +347,7 @@ class Observer(Listener):
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
-        own = self._own + now - began + self.training.outermost.seconds
+        own = WHOLE * (self._own + now - began + self.training.outermost.seconds)
         self.training.outermost.seconds = 0.0
         if self._looked:
             self._spent += max(now - self._last - self._usual, own)
@@ -351,7 +360,7 @@ class Observer(Listener):
                 self._plain.clear()
         self._looked, self._last = False, now
         self._due = self._is_due(now)
-        if len(self.failures) < FAILURES:
+        if len(self.failures) < FAILURES and (self._due or not self.training.idle):
             self._expect()
 
     def _expect(self) -> None:
@@ -393,12 +402,15 @@ class Observer(Listener):
         try:
             return function(*args)
         except Exception as error:  # an observer never kills a training
-            self.failures.append(f"{type(error).__name__}: {error}")
-            self._recorder = None
-            self.training.disarm()
+            self._failed(error)
             return None
         finally:
             self._own += time.perf_counter() - began
+
+    def _failed(self, error: Exception) -> None:
+        self.failures.append(f"{type(error).__name__}: {error}")
+        self._recorder = None
+        self.training.disarm()
 
     # -- for the file -----------------------------------------------------------------------
 
@@ -419,8 +431,8 @@ class Observer(Listener):
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took.
 
-        It is measured where our code runs. What that does to caches, and the time that torch takes
-        to call it, is not in it; nor is what torch loads at its first step.
+        Our own code is timed, and torch's way to it allowed for (WHOLE); what torch loads at its
+        first step is not ours.
         """
         return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
 
