@@ -187,7 +187,7 @@ def compare(build: Callable[[], Case], seconds: float) -> list[dict]:
 
 def main() -> None:
     """Measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=50.0, help="for each net")
     parser.add_argument("--only", default="", help="nets with this text in their name")
     parser.add_argument("--json", type=Path)

@@ -81,6 +81,11 @@ class Layers:
         """Time that was spent on this."""
         return self._guarded.seconds
 
+    @property
+    def broken(self) -> bool:
+        """Whether it failed too often, and hears nothing any more."""
+        return self._guarded.broken
+
     # -- a pass -----------------------------------------------------------------------------
 
     def restart(self) -> Layers:
@@ -184,7 +189,8 @@ class Layers:
     def _after(self, name: str, args: Args, kwargs: Kwargs, output: Any) -> None:
         own = self._origins.parameter
         if name in operations.PASSING:
-            if isinstance(args[0], torch.Tensor) and (passed := own(args[0])):
+            both = isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor)
+            if both and (passed := own(args[0])):
                 self._origins.same_parameter(output, passed)
             return
         weighs = weighting(name, args, kwargs, own)

@@ -69,7 +69,7 @@ def measured(tensors: list[torch.Tensor]) -> list[Reduced]:
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
-    """(B, F)"""
+    """(B, F) view or copy."""
     if tensor.dim() == 2 and type(tensor) is torch.Tensor and not tensor.is_complex():
         return tensor
     tensor = _at_least_rows(tensor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ class _Entries:
     stay on no column of a power of two.
     """
 
-    def __init__(self, tensors: list[torch.Tensor]) -> None:
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
         self._tensors = tensors
         self._addresses = [_address(tensor) for tensor in tensors]
         groups = defaultdict[Any, list[tuple[int, torch.Tensor]]](list)
@@ -103,7 +104,7 @@ class _Entries:
         self._sizes = [np.array([v.numel() for v in views]) for views in self._views]
         self._starts = [np.cumsum(sizes) - sizes for sizes in self._sizes]
 
-    def of(self, tensors: list[torch.Tensor]) -> _Entries:
+    def of(self, tensors: Sequence[torch.Tensor]) -> _Entries:
         """Those of `tensors`: the same views, where they still lie where they lay."""
         same = len(tensors) == len(self._tensors) and all(
             a is b and at and a.data_ptr() == at

@@ -178,6 +178,8 @@ class Observer(Listener):
         every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
         whole = self.journal is None or any(record.due for record in every)
         layers = None if whole else self._layers.get(id(root))
+        if self._recorder is not None:  # another model is called than was expected
+            self.training.outermost.surround(self._recorder.model, None)
         self._recorder = Recorder(root) if layers is None else layers.restart()
         return self._recorder
 
@@ -260,8 +262,10 @@ class Observer(Listener):
         self._own += recorder.seconds
         if isinstance(recorder, Recorder):
             record.facts.look(recorder, recorder.model, optimizer, self._held())
-            if self.journal is not None and not is_compiled(recorder.model):
+            if record.due and not is_compiled(recorder.model):
                 self._layers[id(recorder.model)] = Layers(recorder)
+        elif recorder.broken:
+            self._layers.pop(id(recorder.model), None)
         self.examined.append(self.steps)
         self._looked = True
         if self.journal is not None:
@@ -304,21 +308,22 @@ class Observer(Listener):
         return dataclasses.replace(self._shared, kept=[])
 
     def _turn(self, record: Record, optimizer: Optimizer, norm: torch.Tensor | float) -> None:
-        """Turn the ring of the last steps on by one; stop it where a number is none any more."""
-        if record.ring is None:
+        """Turn the ring of the last steps on by one."""
+        ring = record.ring
+        if ring is None:
             if record.count == 1 and self._repeatable(record, optimizer):
                 ring = Ring(record.model, optimizer)
-                if ring.fits:
-                    record.ring = ring
-                    ring.begin()
-                    self.training.outermost.add(record.model)
-            return
-        ring = record.ring
-        if not ring.generations:  # it rests
-            if not record.several and self._affords(record, RING):
-                ring.begin()
-                self.training.outermost.add(record.model)
-            return
+                record.ring = ring if ring.fits else None
+                self._begin(record, ring.fits)
+        elif ring.generations:
+            self._turned(ring, record, optimizer, norm)
+        elif not record.several:
+            self._begin(record, self._affords(record, RING))
+
+    def _turned(
+        self, ring: Ring, record: Record, optimizer: Optimizer, norm: torch.Tensor | float
+    ) -> None:
+        """The same; it is stopped where a number is none any more."""
         broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
         lapsed = record.rows.lapse.now
         if record.several or (ring.stopped and not broken and not lapsed):
@@ -331,11 +336,16 @@ class Observer(Listener):
         ring.broken = ring.stopped and broken
         if ring.stopped or record.several:
             self.training.outermost.remove(record.model)
-        elif not going and self._affords(record, RING):
-            ring.begin()
-            self.training.outermost.add(record.model)
         elif not going:
-            ring.clear()
+            self._begin(record, self._affords(record, RING))
+
+    def _begin(self, record: Record, afforded: bool) -> None:
+        """The next generation of steps, where there is time for it."""
+        if afforded and record.ring is not None:
+            record.ring.begin()
+            self.training.outermost.add(record.model)
+        elif record.ring is not None and record.ring.generations:
+            record.ring.clear()
             self.training.outermost.remove(record.model)
 
     def _repeatable(self, record: Record, optimizer: Optimizer) -> bool:
@@ -409,7 +419,9 @@ class Observer(Listener):
 
     def _failed(self, error: Exception) -> None:
         self.failures.append(f"{type(error).__name__}: {error}")
-        self._recorder = None
+        if self._recorder is not None:
+            self.training.outermost.surround(self._recorder.model, None)
+            self._recorder = None
         self.training.disarm()
 
     # -- for the file -----------------------------------------------------------------------
@@ -464,7 +476,8 @@ def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
         return 0.0
     kinds = {(type(g), g.device, g.dtype, g.layout) for g in gradients}
     if kinds == {(torch.Tensor, gradients[0].device, torch.float32, torch.strided)}:
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.linalg.vector_norm(torch.stack(norms))
     return torch.nn.utils.get_total_norm([dense(g) for g in gradients])
 
 
