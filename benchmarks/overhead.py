@@ -156,7 +156,8 @@ def compare(build: Callable[[], Case], seconds: float) -> list[dict]:
     workers = {name: Worker(build, name) for name in names}
     first = {name: workers[name].make(12)[:, 0] for name in names}
     plain = float(np.median(first["plain"]))
-    settled = 520 if plain < 0.005 else 72  # after which what is paid once is paid
+    # after which what is paid once is paid, or most of it where a step is long
+    settled = 520 if plain < 0.005 else 72 if plain < 0.05 else 24
     start = {name: first[name].sum() + workers[name].make(settled)[:, 0].sum() for name in names}
     steps = max(3, int(TURN / plain))
     turns: dict[str, list[np.ndarray]] = {name: [] for name in names}
