@@ -34,7 +34,7 @@ RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 LISTENED = 256  # evaluations that are looked at
-# What our code costs for each second in it: torch's way to it, and caches that it leaves cold, which
+# What our code costs for each second in it: torch's way to it, and caches left cold, which
 # cannot be timed there. 1.4 to 1.7 on a net with steps of 10 ms, beside its time without us.
 WHOLE = 1.6
 
