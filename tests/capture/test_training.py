@@ -133,7 +133,7 @@ def test_a_disarmed_step_has_no_hook_on_the_forward_pass():
         training.disarm()
         assert not torch.nn.modules.module._has_any_global_hook()
         train(steps=1)
-    assert events.seen == ["loss", "before SGD", "after"]
+    assert events.seen == ["loss", "after"]
 
 
 def test_evaluation_and_frozen_models_are_not_training():

@@ -132,6 +132,9 @@ def test_nothing_is_reached(examine):
     names = readings.gradients.parameters
     nowhere = np.full(len(names), np.nan)
     gradients = dataclasses.replace(readings.gradients, norm=nowhere, ratio=nowhere)
+    taken = blocked_gradient(watched(dataclasses.replace(readings, gradients=gradients), cut=names))
+    assert "zero_grad() stands between backward() and step()" in taken.message
+    gradients = dataclasses.replace(gradients, rms=np.full(len(gradients.rms), np.nan))
     readings = dataclasses.replace(readings, gradients=gradients)
     finding = blocked_gradient(watched(readings, cut=names))
     assert finding.message.startswith("backward reaches none of the 4 parameters")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from trainings import constant, trained
+from trainings import constant, fork, trained
 
 from sounding.measure.test import Untested
 from sounding.result import NotApplicable
@@ -83,8 +83,17 @@ def test_a_table_that_is_the_last_layer_too(examine):
 def test_refuted_where_the_run_got_over_it_or_diverged(examine):
     readings = examine(large(30.0)).readings
     for now, said in ((0.3, "the run ended at 0.3"), (900.0, "training made it no better")):
-        made = constant(2.30, now, start=100.0)
-        assert initial_output(begun(readings, start=100.0, constant=made)).endswith(said)
+        tests = {"constant": constant(2.30, now, start=100.0), "redrawn": fork(now, 0.9 * now)}
+        assert initial_output(begun(readings, start=100.0, **tests)).endswith(said)
+
+
+def test_other_weights_would_have_learnt_far_more(examine):
+    """The run got below the constant, and would be at a tenth of that from usual weights."""
+    readings = examine(large(30.0)).readings
+    tests = {"constant": constant(2.30, 1.4, start=100.0), "redrawn": fork(1.4, 0.1)}
+    finding = initial_output(begun(readings, start=100.0, **tests))
+    assert finding.code == "SD304"
+    assert "the loss ends at 0.1 instead of 1.4" in finding.message
 
 
 def test_what_a_bias_would_save_is_another_fault(examine):

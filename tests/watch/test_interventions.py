@@ -116,7 +116,7 @@ def test_a_run_that_explodes_is_infinitely_worse():
 
 
 # No regression, no table, no parameter outside of the optimiser.
-NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted", "widened", "answers")
+NOTHING_TO_DO = ("mirrored", "scaled_targets", "visits", "adopted", "widened", "answers", "memory")
 
 
 @pytest.mark.parametrize("name", TESTS)

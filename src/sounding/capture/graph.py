@@ -28,7 +28,6 @@ class Graph:
 
     def __init__(self, scope: Scope, origins: Origins, guarded: Callable) -> None:
         self.nodes: list[Node] = []
-        self.sparing = False  # only weighted calls are reduced
         self.opaque: list[str] = []  # calls whose inside was not seen
         self._scope = scope
         self._origins = origins
@@ -87,7 +86,7 @@ class Graph:
         """`tensor` comes from outside."""
         node = self.add("input", "input", [], tensor, name="input")
         node.rows = tensor.shape[0] if tensor.dim() else 1
-        if is_signal(tensor) and not self.sparing:
+        if is_signal(tensor):
             node.output, node.version = reduce(tensor), _version(tensor)
         self._origins.claim(tensor, node.index)
         return node.index
@@ -118,10 +117,7 @@ class Graph:
 
     def observe(self, node: Node, tensor: torch.Tensor) -> None:
         """Reduce an output of the call, and wait for its gradient."""
-        if self.sparing and node.role != "weight":
-            self._origins.claim(tensor, node.index)
-            return
-        node.output = reduce(tensor, sampled=node.role != "loss" and not self.sparing)
+        node.output = reduce(tensor, sampled=node.role != "loss")
         node.version = _version(tensor)
         if node.role == "activation" and node.operation in RECTIFIERS:
             node.peaks = peaks(node, self.nodes, tensor)
@@ -141,15 +137,13 @@ class Graph:
 
     def wait_for(self, index: int, tensor: torch.Tensor) -> None:
         """Watch for the gradient, at the first of the call's tensors that can have one."""
-        if index in self._returning or (self.sparing and self.nodes[index].role != "weight"):
+        if index in self._returning:
             return
         if watch_gradient(self.nodes[index], tensor, self._guarded):
             self._returning.add(index)
 
     def follow(self, node: Node, arrivals: list[Arrival], tensor: torch.Tensor) -> None:
         """Remember how the call uses the one before it on the main path."""
-        if self.sparing:
-            return
         for maker, function, place in arrivals:
             if maker == node.main:
                 self._edges.append(Edge(maker, node.index, tensor.grad_fn, function, place))

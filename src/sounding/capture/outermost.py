@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from sounding.capture.nested import tensors
 
+Around = Callable[[], AbstractContextManager[None]]
 OUTPUTS = 8  # tensors of one output whose gradients are kept
 
 
@@ -67,48 +69,70 @@ class Outermost:
         self._hear = hear
         self._models: dict[int, nn.Module] = {}
         self._devices: dict[int, torch.device] = {}
+        self._around: dict[int, tuple[nn.Module, Around]] = {}
         self._own: dict[type, Any] = {}  # classes with ours, and the `__call__` that they had
         self.seconds = 0.0  # that was spent on it, gradients not counted
         self._inside = False
 
     def add(self, model: nn.Module) -> None:
         """Hear of this one, from now on."""
-        kind = type(model)
         self._models[id(model)] = model
         self._devices[id(model)] = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._patch(type(model))
+
+    def remove(self, model: nn.Module) -> None:
+        """Hear no more of it."""
+        self._models.pop(id(model), None)
+        self._clean(type(model))
+
+    def surround(self, model: nn.Module, around: Around | None) -> None:
+        """From now on a call of `model` is made inside of what `around` returns; None: no more."""
+        if around is not None:
+            self._around[id(model)] = model, around
+            self._patch(type(model))
+        elif self._around.pop(id(model), None) is not None:
+            self._clean(type(model))
+
+    def close(self) -> None:
+        """Hear of none any more."""
+        self._models.clear()
+        self._around.clear()
+        for kind in list(self._own):
+            self._clean(kind)
+
+    def _patch(self, kind: type) -> None:
         if kind not in self._own:
             self._own[kind] = kind.__dict__.get("__call__")
             kind.__call__ = self._wrapped(kind, self._own[kind])
 
-    def remove(self, model: nn.Module) -> None:
-        """Hear no more of it; a class of which none is left is as it was."""
-        self._models.pop(id(model), None)
-        kind = type(model)
-        if kind in self._own and not any(type(m) is kind for m in self._models.values()):
+    def _clean(self, kind: type) -> None:
+        """A class of which no model is left is as it was."""
+        left = (*self._models.values(), *(model for model, _ in self._around.values()))
+        if kind in self._own and not any(type(model) is kind for model in left):
             before = self._own.pop(kind)
             if before is None:
                 del kind.__call__
             else:
                 kind.__call__ = before
 
-    def close(self) -> None:
-        """Hear of none any more."""
-        for model in list(self._models.values()):
-            self.remove(model)
-
     def _wrapped(self, kind: type, before: Callable | None) -> Callable:
-        models = self._models
+        models, around = self._models, self._around
 
         def __call__(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             above: Any = super(kind, type(module))
             original = before if before is not None else above.__call__
-            heard = id(module) in models and not self._inside and torch.is_grad_enabled()
-            if not heard or torch.compiler.is_compiling():
+            heard = id(module) in models or id(module) in around
+            outermost = heard and not self._inside and torch.is_grad_enabled()
+            if not outermost or torch.compiler.is_compiling():
                 return original(module, *args, **kwargs)
-            call = self._begun(module, args, kwargs)
+            call = self._begun(module, args, kwargs) if id(module) in models else None
             self._inside = True  # a model that calls itself is called once
             try:
-                output = original(module, *args, **kwargs)
+                if id(module) in around:
+                    with around[id(module)][1]():
+                        output = original(module, *args, **kwargs)
+                else:
+                    output = original(module, *args, **kwargs)
             finally:
                 self._inside = False
             if call is not None:

@@ -22,3 +22,14 @@ def patched(owner: Any, name: str, wrapper: Callable) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, wrapper: Callable) -> Iterator[None]:
+    """The same for a function that is no method, with one call less."""
+    original = getattr(owner, name)
+    setattr(owner, name, functools.update_wrapper(functools.partial(wrapper, original), original))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)

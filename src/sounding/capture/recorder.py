@@ -8,7 +8,6 @@ Tensors are followed by identity, so each call knows which calls made its inputs
 from __future__ import annotations
 
 import contextlib
-import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from sounding.capture import operations
 from sounding.capture.compiled import uncompiled
 from sounding.capture.graph import Arrival, Graph, is_signal
+from sounding.capture.guard import FAILURES, Guard
 from sounding.capture.losses import Comparison, comparison
 from sounding.capture.modes import pushed
 from sounding.capture.nested import tensors
@@ -36,7 +36,6 @@ from sounding.capture.weighted import Weighting, weigh, weighting
 
 __all__ = ["FAILURES", "Node", "Recorder"]
 
-FAILURES = 3  # of its own that a recorder forgives before it switches itself off
 FOLLOWED = 8  # outputs of one call that become calls of their own; a split may have many
 
 
@@ -57,26 +56,37 @@ class Recorder:
     after three it stops recording.
     """
 
-    def __init__(self, model: nn.Module, *, prefix: str = "", sparing: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, prefix: str = "") -> None:
         self.model = model
-        self.sparing = sparing  # only the sizes of weighted calls and of their gradients
-        self.failures: list[BaseException] = []
         self.end = -1  # the call that made the loss, where it is known
         self.compared: Comparison | None = None  # how the loss was called
         self.strangers: dict[str, int] = {}  # calls with a tensor of nobody that wants one
         self.cut = False  # another call began before the loss of this one was there
-        self.seconds = 0.0  # that were spent on recording itself
         self._ended = False
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)
+        self._guarded = Guard()
         self.graph = Graph(self.scope, self.origins, self._guarded)
-        self.graph.sparing = sparing
-        self._busy = False  # computing for itself, which is no part of the pass
 
     @property
     def nodes(self) -> list[Node]:
         """The calls, in the order in which they ran."""
         return self.graph.nodes
+
+    @property
+    def weighted(self) -> list[Node]:
+        """Of these the weighted ones."""
+        return [node for node in self.nodes if node.role == "weight"]
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """Its own."""
+        return self._guarded.failures
+
+    @property
+    def seconds(self) -> float:
+        """Time that was spent on recording itself."""
+        return self._guarded.seconds
 
     # -- what the pass is run in ------------------------------------------------------------
 
@@ -171,10 +181,10 @@ class Recorder:
     def call(self, function: Callable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run `function` and record it where it is of interest."""
         name = operations.canonical(getattr(function, "__name__", ""))
-        deaf = self._busy or self._ended or len(self.failures) >= FAILURES
+        deaf = self._guarded.busy or self._ended or self._guarded.broken
         if deaf or name in operations.QUESTIONS:
             return function(*args, **kwargs)
-        if name in operations.OPENED and (inside := _opened(function)) is not None:
+        if name in operations.OPENED and (inside := opened(function)) is not None:
             with _Mode(self):
                 return inside(*args, **kwargs)
         before = self._guarded(self._before, name, args, kwargs)
@@ -197,7 +207,7 @@ class Recorder:
                 arrivals.append((maker, tensor.grad_fn, tensor.output_nr))
         activation = operations.activation_of(name, args, kwargs) if arrivals else None
         preactivation = None
-        if activation and not self.sparing and args and isinstance(args[0], torch.Tensor):
+        if activation and args and isinstance(args[0], torch.Tensor):
             preactivation = self.graph.sample_of(args[0])
         return _Before(name, arrivals, strange, activation, preactivation)
 
@@ -206,7 +216,7 @@ class Recorder:
     ) -> None:
         name = before.name
         unknown = self.compared is None or not self.compared.function
-        if not self.sparing and unknown and (self.compared is None or operations.is_loss(name)):
+        if unknown and (self.compared is None or operations.is_loss(name)):
             self._compare(name, args, kwargs, output)
         if operations.passes(name, args, kwargs):
             self._pass_on(args, output)
@@ -225,8 +235,7 @@ class Recorder:
         carrier = self._carrier(role, weighs, args, kwargs)
         for tensor in made[:FOLLOWED]:
             node = self.graph.add(name, role, known, tensor, carrier=carrier)
-            if not self.sparing or role == "weight":
-                self._describe(node, before, weighs, args, kwargs)
+            self._describe(node, before, weighs, args, kwargs)
             self.graph.observe(node, tensor)
             self.graph.follow(node, before.arrivals, tensor)
         for tensor in made[FOLLOWED:]:
@@ -303,21 +312,6 @@ class Recorder:
             if tensor.is_leaf and tensor.requires_grad and self.origins.maker(tensor) is None:
                 self.strangers[node.name] = id(tensor)
 
-    def _guarded(self, function: Callable, *args: Any) -> Any:
-        if len(self.failures) >= FAILURES:
-            return None
-        outer, self._busy = self._busy, True
-        began = time.perf_counter()
-        try:
-            return function(*args)
-        except Exception as error:  # an observer never kills the pass that it watches
-            self.failures.append(error)
-            return None
-        finally:
-            self._busy = outer
-            if not outer:
-                self.seconds += time.perf_counter() - began
-
 
 class _Mode(TorchFunctionMode):
     def __init__(self, recorder: Recorder) -> None:
@@ -328,7 +322,7 @@ class _Mode(TorchFunctionMode):
         return self.recorder.call(func, args, kwargs or {})
 
 
-def _opened(function: Callable) -> Callable | None:
+def opened(function: Callable) -> Callable | None:
     """`function`, of those that torch writes in Python, made to show what it calls.
 
     Such a function first asks whether somebody overrides it. A copy of it that is told no runs its

@@ -20,6 +20,12 @@ class Scope:
         self._calls: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
 
+    def restart(self) -> None:
+        """Another pass begins."""
+        self._running.clear()
+        self._calls.clear()
+        self._labels.clear()
+
     @property
     def inside(self) -> bool:
         """Whether a module of the model is running."""

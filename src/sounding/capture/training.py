@@ -1,8 +1,8 @@
 """See a training loop from outside: models, losses, optimiser steps, with no change to its code.
 
 Everything that is wrapped or hooked stands in this file and is taken off at the end. On a step
-that is not measured only the optimiser's step hooks and the wrapper of `backward` run, a few
-microseconds.
+that is not measured only the hook after an optimiser's step and the wrapper of `backward` run, a
+few microseconds.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils.hooks import RemovableHandle
 
 from sounding.capture.compiled import without_hook_warning
 from sounding.capture.keep import given_back
+from sounding.capture.layers import Layers
 from sounding.capture.modes import pushed
 from sounding.capture.outermost import ModelCall, Outermost
-from sounding.capture.patched import patched
+from sounding.capture.patched import patched, replaced
 from sounding.capture.recorder import Recorder
 from sounding.capture.scoring import Scoring
 from sounding.capture.sources import remembered
@@ -48,8 +50,8 @@ class Listener:
     def made(self, optimizer: Optimizer) -> None:
         """An optimiser is constructed."""
 
-    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
-        """The outermost call of a model in training begins; a Recorder returned here watches it."""
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | Layers | None:
+        """The outermost call of a model in training begins; what is returned here watches it."""
 
     def output(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
         """That call has ended; a Tape returned here records from now on, up to the loss.
@@ -82,7 +84,7 @@ class Listener:
         """Cross-entropy of class scores (N, K) and labels (N,) is computed, with gradients on."""
 
     def before_step(self, optimizer: Optimizer) -> None:
-        """Gradients are ready, the parameters not yet changed."""
+        """Gradients are ready, the parameters not yet changed; told where armed or attending."""
 
     def after_step(self, optimizer: Optimizer) -> None:
         """The parameters have been changed."""
@@ -102,12 +104,16 @@ class Training:
         self._scores, self._scoring = scores, False
         self._stack = contextlib.ExitStack()
         self._calls: contextlib.ExitStack | None = None
+        self._latest = 0  # identity of the optimiser that stepped last
+        self._before: RemovableHandle | None = None
         self._armed = False
         self._evaluating = 0  # blocks without gradients that are open
         self._evaluated: nn.Module | None = None  # outermost module that runs in one
-        self._running: tuple[nn.Module, Any, Any, Recorder | None] | None = None  # and its inputs
+        # and its inputs
+        self._running: tuple[nn.Module, Any, Any, Recorder | Layers | None] | None = None
         self._pass = contextlib.ExitStack()  # what listens until the loss is there
-        self._recorder: Recorder | None = None
+        self._open = False  # something does
+        self._recorder: Recorder | Layers | None = None
         self._tape: Tape | None = None
         self._asking = False  # the listener is at work, and may call the model itself
         self.hears_evaluations = True
@@ -117,12 +123,10 @@ class Training:
         stack.enter_context(without_hook_warning())
         stack.enter_context(remembered())
         stack.enter_context(_constructed(self._new))
-        before = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
-        after = register_optimizer_step_post_hook(lambda o, a, k: self.listener.after_step(o))
-        stack.callback(before.remove)
+        after = register_optimizer_step_post_hook(lambda o, a, k: self._after_step(o))
         stack.callback(after.remove)
         stack.callback(register_module_module_registration_hook(self._registered).remove)
-        stack.enter_context(patched(torch.autograd, "backward", self._backward))
+        stack.enter_context(replaced(torch.autograd, "backward", self._backward))
         for owner in (nn.utils, nn.utils.clip_grad):
             stack.enter_context(patched(owner, "clip_grad_norm_", self._clip_norm))
             stack.enter_context(patched(owner, "clip_grad_value_", self._clip_value))
@@ -152,11 +156,26 @@ class Training:
         """From now on `listener.call` hears of outermost calls; idle steps should be disarmed."""
         self._armed = True
         self._hook()
+        self.attend()
+
+    def attend(self) -> None:
+        """`listener.before_step` is told of steps, until it is disarmed."""
+        if self._before is None:
+            hear = register_optimizer_step_pre_hook(lambda o, a, k: self._before_step(o))
+            self._before = hear
 
     def disarm(self) -> None:
-        """No hook is left on the forward pass, but for evaluations while they run."""
+        """No hook is left but that after a step, and for evaluations while they run."""
         self._armed = False
         self._unhook()
+        if self._before is not None:
+            self._before.remove()
+            self._before = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is neither armed nor attends to the next step."""
+        return self._before is None
 
     def _hook(self) -> None:
         if self._calls is None:
@@ -231,6 +250,7 @@ class Training:
         self._running = (module, args, kwargs, recorder)
         if recorder is not None:
             self._recorder = recorder
+            self._open = True
             self._pass.enter_context(recorder.listening())
             recorder.inputs((args, kwargs))
             recorder.enter(module, args)
@@ -251,7 +271,7 @@ class Training:
             return
         tape = self._ask(self.listener.output, module, (given, keywords), output)
         if tape is not None:
-            self._tape = tape
+            self._tape, self._open = tape, True
             self._pass.enter_context(pushed(tape))
 
     def _ask(self, function: Callable, *args: Any) -> Any:
@@ -264,14 +284,19 @@ class Training:
     def _backward(self, original: Callable, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         one = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
         if isinstance(one, torch.Tensor) and one.numel() == 1:
-            if self._recorder is not None:
-                self._recorder.ends_with(one)
-            if self._tape is not None:
-                self._tape.ends_with(one)
-            self._end_recording()
+            if self._open:
+                self._ends_with(one)
             self.listener.loss(one)
-        self._end_recording()
+        elif self._open:
+            self._end_recording()
         return original(tensors, *args, **kwargs)
+
+    def _ends_with(self, loss: torch.Tensor) -> None:
+        if self._recorder is not None:
+            self._recorder.ends_with(loss)
+        if self._tape is not None:
+            self._tape.ends_with(loss)
+        self._end_recording()
 
     def _end_recording(self) -> None:
         """Nothing more is recorded; the modes stay until they can be removed.
@@ -288,11 +313,20 @@ class Training:
     def _end_pass(self) -> None:
         self._end_recording()
         self._pass.close()
+        self._open = False
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._end_pass()
         self.optimizers.add(optimizer)  # one that was made before anybody listened
         self.listener.before_step(optimizer)
+
+    def _after_step(self, optimizer: Optimizer) -> None:
+        if self._open:  # it was disarmed in between
+            self._end_pass()
+        if id(optimizer) != self._latest:
+            self._latest = id(optimizer)
+            self.optimizers.add(optimizer)
+        self.listener.after_step(optimizer)
 
     def _without_gradients(self, original: Callable, *args: Any) -> Any:
         self._evaluating += 1

@@ -78,7 +78,8 @@ class Facts:
 
     def stepped(self) -> None:
         """A step has been made; gradients that came at steps which were not looked at count too."""
-        self.reached |= {name for name, (p, _) in self._watched.items() if p.grad is not None}
+        if self._watched:
+            self.reached |= {n for n, (p, _) in self._watched.items() if p.grad is not None}
         for name, (p, before, wanted) in self._before.items():
             counts = self._moves.setdefault(name, [0, 0])
             counts[0] += int(((_some(p) == before) & wanted).sum())

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sounding.capture.layers import Layers
 from sounding.capture.recorder import Recorder
 from sounding.measure.blocks import sizes
 
@@ -20,13 +21,14 @@ class Glance(NamedTuple):
     gradient_error: np.ndarray
 
 
-def glance(recorder: Recorder) -> Glance:
+def glance(seen: Recorder | Layers) -> Glance:
     """What a pass left behind; of several calls before one backward only the signal is known."""
-    nodes = [node for node in recorder.nodes if node.role == "weight"]
-    signal = sizes([node.output for node in nodes])
-    gradient = sizes([None if recorder.cut else node.gradient for node in nodes])
+    if isinstance(seen, Layers):
+        seen.read()
+    calls = seen.weighted
+    gradients = [None if seen.cut else call.gradient for call in calls]
+    both = sizes([*(call.output for call in calls), *gradients])
     # "There is NaN in it" and "it was not measured" must not look alike.
-    signal.rms[~signal.finite] = np.inf
-    gradient.rms[~gradient.finite] = np.inf
-    numbers = (signal.rms, signal.error, gradient.rms, gradient.error)
-    return Glance(tuple(n.name for n in nodes), *(v.astype(np.float32) for v in numbers))
+    both.rms[~both.finite] = np.inf
+    rms, error = (v.astype(np.float32).reshape(2, -1) for v in (both.rms, both.error))
+    return Glance(tuple(c.name for c in calls), rms[0], error[0], rms[1], error[1])

@@ -10,8 +10,10 @@ import os
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
+from sounding.capture.layers import Layers
 from sounding.capture.recorder import Recorder
 from sounding.capture.sample import dense
 from sounding.exam import Checkup
@@ -32,6 +34,7 @@ class Journal:
         self.writer = writer
         self._numbers: dict[int, int] = {}  # of the trainings, by their records
         self._layers: dict[tuple[int, tuple[Any, ...]], int] = {}
+        self._motions: dict[tuple[int, int], Motion] = {}  # by model and optimiser
         self._looked: tuple[Glance, Motion | None, float] | None = None
         self._ended = False
         writer.add(
@@ -77,11 +80,19 @@ class Journal:
         entry["loss"] = block["loss"]
         self.writer.add({k: v for k, v in entry.items() if v is not None})
 
-    def look(self, recorder: Recorder, optimizer: Optimizer, *, before: bool) -> None:
+    def look(self, seen: Recorder | Layers, optimizer: Optimizer, *, before: bool) -> None:
         """Gradients are ready; `before` says whether the parameters have not been moved yet."""
-        motion = Motion(recorder.model, optimizer) if before else None
+        motion = self._motion(seen.model, optimizer) if before else None
+        if motion is not None:
+            motion.before()
         lr = float(optimizer.param_groups[0].get("lr", math.nan))
-        self._looked = glance(recorder), motion, lr
+        self._looked = glance(seen), motion, lr
+
+    def _motion(self, model: nn.Module, optimizer: Optimizer) -> Motion:
+        known = self._motions.get((id(model), id(optimizer)))
+        if known is None or not known.fits:
+            known = self._motions[id(model), id(optimizer)] = Motion(model, optimizer)
+        return known
 
     def stepped(self, record: Record, step: int) -> None:
         """The step that was looked at is made."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ SECOND = ("exp_avg_sq", "square_avg")  # what torch's optimisers call the mean s
 
 
 class Motion:
-    """The parameters just before a step; `after` compares them with what the step made of them.
+    """How far each step moves the parameters: ask `before` it, and `after` it for what it did.
 
     Of each parameter evenly spaced runs of entries are kept, all where it has at most ENTRIES.
     """
@@ -30,7 +32,19 @@ class Motion:
         self._parameters = list(held.values())
         self._groups = [groups[id(p)] for p in held.values()]
         self._optimizer = optimizer
-        self._before = [_some(p) for p in self._parameters]
+        self._held = list(groups)
+        self._weights = self._memories = self._counts = _Entries([])
+        self._before: list[torch.Tensor] = []
+
+    @property
+    def fits(self) -> bool:
+        """Whether the optimiser still holds what it held."""
+        return self._held == [id(p) for g in self._optimizer.param_groups for p in g["params"]]
+
+    def before(self) -> None:
+        """The parameters just before a step."""
+        self._weights = self._weights.of(self._parameters)
+        self._before = self._weights.copies()
 
     def after(self) -> dict[str, np.ndarray]:
         """`ratio`: (P,) norm of the update over that of the weights; inf for a parameter of zeros.
@@ -41,55 +55,97 @@ class Motion:
         count, roots = len(self.names), np.full(len(self.names), np.nan)
         if not count:
             return {"ratio": np.zeros(0, np.float32), "second": np.zeros(0, np.float32)}
-        kept = {i: m for i, p in enumerate(self._parameters) if (m := self._memory(p)) is not None}
-        steps = [self._steps(self._parameters[i]) for i in kept]
-        now = [_some(p) for p in self._parameters]
-        every = gathered([*self._before, *now, *map(_some, kept.values()), *steps])
-        numbers = [part.numpy() for part in every]
-        weights, starts = _joined(numbers[:count])
-        update = _joined(numbers[count : 2 * count])[0] - weights
+        states = [self._optimizer.state.get(p, {}) for p in self._parameters]
+        kept = {i: m for i, state in enumerate(states) if (m := _memory(state)) is not None}
+        self._memories = self._memories.of(list(kept.values()))
+        made = [torch.as_tensor(states[i].get("step", 0)) for i in kept]  # 0: it does not count
+        self._counts = self._counts.of(made)
+        new = self._weights.of(self._parameters)
+        parts = self._before, new.copies(), self._memories.copies(), self._counts.copies()
+        numbers = iter(gathered([copy for part in parts for copy in part]))
+        old, now, second, counts = ([next(numbers).numpy() for _ in part] for part in parts)
+        moved = [after - before for after, before in zip(now, old, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved, size = (np.add.reduceat(x * x, starts) for x in (update, weights))
-            ratio = np.sqrt(moved / size)
-        for place, i in enumerate(kept):
-            mean = float(numbers[2 * count + place].mean(dtype=np.float64))
-            made = float(numbers[2 * count + len(kept) + place][0])
-            roots[i] = math.sqrt(max(mean, 0.0) / self._correction(i, made))
+            ratio = np.sqrt(new.squares(moved) / new.squares(old))
+        means, steps = self._memories.means(second), self._counts.means(counts)
+        for i, mean, made in zip(kept, means.tolist(), steps.tolist(), strict=True):
+            roots[i] = math.sqrt(max(mean, 0.0) / _correction(self._groups[i], made))
         return {"ratio": ratio.astype(np.float32), "second": roots.astype(np.float32)}
 
-    def _memory(self, parameter: nn.Parameter) -> torch.Tensor | None:
-        state = self._optimizer.state.get(parameter, {})
-        kept = next((state[name] for name in SECOND if name in state), None)
-        return kept if isinstance(kept, torch.Tensor) and dense(kept).numel() else None
 
-    def _steps(self, parameter: nn.Parameter) -> torch.Tensor:
-        """(1,) how many the optimiser has counted; 0 where it does not count."""
-        made = self._optimizer.state[parameter].get("step", 0)
-        return torch.as_tensor(made).detach().reshape(1).float()
-
-    def _correction(self, place: int, made: float) -> float:
-        """What a running mean that began at zero is divided by after so many steps."""
-        group: dict[str, Any] = self._groups[place]
-        if "betas" not in group or not made:
-            return 1.0
-        return 1 - float(group["betas"][1]) ** made
+def _memory(state: dict[str, Any]) -> torch.Tensor | None:
+    kept = next((state[name] for name in SECOND if name in state), None)
+    return kept if isinstance(kept, torch.Tensor) else None
 
 
-def _joined(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The parts behind one another, in double precision, and where each of them begins."""
-    whole = np.concatenate(parts).astype(np.float64)
-    return whole, np.cumsum([0, *map(len, parts)])[:-1]
+def _correction(group: dict[str, Any], made: float) -> float:
+    """What a running mean that began at zero is divided by after so many steps."""
+    if "betas" not in group or not made:
+        return 1.0
+    return 1 - float(group["betas"][1]) ** made
 
 
-def _some(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of at most ENTRIES entries: short runs, evenly spaced, for each is one look at memory.
+class _Entries:
+    """At most ENTRIES of the entries of each tensor, copied with few operations for all together.
 
-    The spacing is odd, so that the runs stay on no column of a power of two.
+    Short runs, evenly spaced, for each is one look at memory. The spacing is odd, so that the runs
+    stay on no column of a power of two.
     """
-    flat = dense(tensor.detach()).reshape(-1)
-    if len(flat) > ENTRIES:
-        count = ENTRIES // RUN
-        spacing = ((len(flat) - RUN) // (count - 1) - 1) | 1
-        flat = flat.as_strided((count, RUN), (spacing, 1))
-    wide = torch.float64 if flat.dtype == torch.float64 else torch.float32
-    return flat.clone().reshape(-1).to(wide)
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        self._tensors = tensors
+        self._addresses = [_address(tensor) for tensor in tensors]
+        groups = defaultdict[Any, list[tuple[int, torch.Tensor]]](list)
+        for i, tensor in enumerate(tensors):
+            view = _runs(dense(tensor.detach()).reshape(-1))
+            groups[view.dtype, view.device, view.dim()].append((i, view))
+        self._views = [[view for _, view in members] for members in groups.values()]
+        self._whose = [np.array([i for i, _ in members]) for members in groups.values()]
+        self._sizes = [np.array([v.numel() for v in views]) for views in self._views]
+        self._starts = [np.cumsum(sizes) - sizes for sizes in self._sizes]
+
+    def of(self, tensors: Sequence[torch.Tensor]) -> _Entries:
+        """Those of `tensors`: the same views, where they still lie where they lay."""
+        same = len(tensors) == len(self._tensors) and all(
+            a is b and at and a.data_ptr() == at
+            for a, b, at in zip(tensors, self._tensors, self._addresses, strict=True)
+        )
+        return self if same else _Entries(tensors)
+
+    def copies(self) -> list[torch.Tensor]:
+        """The entries as they are now."""
+        found = [torch.cat(views).reshape(-1) for views in self._views]
+        return [c if c.dtype == torch.float64 else c.float() for c in found]
+
+    def squares(self, copies: list[np.ndarray]) -> np.ndarray:
+        """(tensors,) the sum of the squares of each one's entries."""
+        return self._sums([np.square(copy, dtype=np.float64) for copy in copies])
+
+    def means(self, copies: list[np.ndarray]) -> np.ndarray:
+        """(tensors,) the mean of each one's entries."""
+        found = self._sums(copies)
+        for whose, sizes in zip(self._whose, self._sizes, strict=True):
+            found[whose] /= sizes
+        return found
+
+    def _sums(self, copies: list[np.ndarray]) -> np.ndarray:
+        found = np.zeros(len(self._tensors))
+        for copy, whose, starts in zip(copies, self._whose, self._starts, strict=True):
+            found[whose] = np.add.reduceat(copy, starts, dtype=np.float64)
+        return found
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where the entries lie; 0 where a view of them must be made anew each time."""
+    plain = type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout == torch.strided
+    live = plain and tensor.is_contiguous() and not tensor.is_complex()
+    return tensor.data_ptr() if live else 0
+
+
+def _runs(flat: torch.Tensor) -> torch.Tensor:
+    """(ENTRIES / RUN, RUN) of a long one; a short one as it is."""
+    if len(flat) <= ENTRIES:
+        return flat
+    count, stride = ENTRIES // RUN, flat.stride(0)
+    spacing = ((len(flat) - RUN) // (count - 1) - 1) | 1
+    return flat.as_strided((count, RUN), (spacing * stride, stride))

@@ -15,9 +15,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sounding.capture.compiled import is_compiled
+from sounding.capture.guard import FAILURES
+from sounding.capture.layers import Layers
 from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
-from sounding.capture.recorder import FAILURES, Recorder
+from sounding.capture.recorder import Recorder
 from sounding.capture.sample import dense
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
@@ -34,14 +36,19 @@ ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 UNSTEPPED = 2  # calls of backward without a step, from which on none is expected any more
 LISTENED = 256  # evaluations that are looked at
+# What an unexamined step costs for each second in our code: torch's way to it, and caches left
+# cold, cannot be timed there. 1.4 to 1.7 where a step takes 10 ms, beside its time without us.
+WHOLE = 1.6
 
 
 class Observer(Listener):
     """Records every step, keeps the first calls, examines the first step and then one in a while.
 
     A step is examined again only when all that examining has cost so far, measured as time above
-    the median plain step, is under `budget` of the time since the start. It never raises into the
-    training: its own failures are counted, and after three it takes its hooks off and says so.
+    the median plain step, is under `budget` of the time since the start. With a journal everything
+    is read whenever the steps have doubled, and between only the sizes in every layer (`Layers`).
+    It never raises into the training: its own failures are counted, and after three it takes its
+    hooks off and says so.
     """
 
     def __init__(
@@ -68,10 +75,12 @@ class Observer(Listener):
         self.examined: list[int] = []
         self._now = self._shared = Now()
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder | Layers | None = None
+        self._layers: dict[int, Layers] = {}  # by model, of those that were examined
         self._model: nn.Module | None = None  # last called in training
         self._holders: list[Optimizer] = []  # of its parameters
         self._due = True  # the next step may be examined
+        self._measuring = True  # the norm of its gradients is taken
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
         self._own = 0.0  # seconds in this step that ran code of ours
@@ -103,7 +112,7 @@ class Observer(Listener):
         if len(self.failures) < FAILURES:
             self.training.arm()
 
-    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | Layers | None:
         """Watch the first training call of this step; the later ones are not mixed in."""
         return self._try(self._called, model)
 
@@ -132,7 +141,14 @@ class Observer(Listener):
 
     def loss(self, value: torch.Tensor) -> None:
         """Keep the number; no waiting for a device here."""
-        self._try(self._backward, value)
+        if len(self.failures) >= FAILURES:
+            return
+        if self._measuring or self._recorder is not None:
+            self._try(self._backward, value)
+        try:
+            self._now.losses.append(value.item() if value.is_cpu else value.detach().clone())
+        except Exception as error:
+            self._failed(error)
 
     def clipped(self, norm: torch.Tensor, bound: float) -> None:
         """The loop clips its gradients; before any backward of the step they are used up."""
@@ -148,15 +164,14 @@ class Observer(Listener):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
-        self._try(
-            self._read, optimizer, False
-        )  # a closure's forward and backward ran inside the step
+        if self._recorder is not None:  # a closure's forward and backward ran inside the step
+            self._try(self._read, optimizer, False)
         self._try(self._close, optimizer)
         self._own = 0.0
 
     # -- a call -----------------------------------------------------------------------------
 
-    def _called(self, model: nn.Module) -> Recorder | None:
+    def _called(self, model: nn.Module) -> Recorder | Layers | None:
         root = unwrapped(self.training.root(model))
         if not self.steps:  # what came before the first forward pass was no step
             self._start = self._last = min(self._last, time.perf_counter())
@@ -179,8 +194,11 @@ class Observer(Listener):
         if not self._due and not self._is_new(root):
             return None
         every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
-        sparing = self.journal is not None and not any(record.due for record in every)
-        self._recorder = Recorder(root, sparing=sparing)
+        whole = self.journal is None or any(record.due for record in every)
+        layers = None if whole else self._layers.get(id(root))
+        if self._recorder is not None:  # another model is called than was expected
+            self.training.outermost.surround(self._recorder.model, None)
+        self._recorder = Recorder(root) if layers is None else layers.restart()
         return self._recorder
 
     def _is_new(self, root: nn.Module) -> bool:
@@ -206,14 +224,12 @@ class Observer(Listener):
             self.training.hears_evaluations = False
 
     def _backward(self, value: torch.Tensor) -> None:
-        now = self._now
-        latest = next(reversed(self.records.values()), None)
-        if self._model is not None and self._measures(latest):
+        if self._model is not None and self._measuring:
             turns = [r.optimizer for r in self.records.values() if r.several and r.optimizer]
             for optimizer in dict.fromkeys([*self._holders, *turns]):
                 self._carry(optimizer)
-        on_cpu = value.device.type == "cpu"
-        now.losses.append(value.item() if on_cpu else value.detach().clone())
+        if isinstance(self._recorder, Layers):
+            self._recorder.finish()
 
     def _carry(self, optimizer: Optimizer) -> None:
         """What gradients are there before backward; none once they were seen to be zeroed."""
@@ -228,10 +244,6 @@ class Observer(Listener):
         now.carried[key] = there if known is None else _least(known, there)
 
     # -- a step -----------------------------------------------------------------------------
-
-    def _measures(self, record: Record | None) -> bool:
-        """Whether there is time for the norms of this step."""
-        return record is None or self._affords(record, NORMS)
 
     def _affords(self, record: Record, share: float) -> bool:
         """Whether unexamined steps have cost less than so much of the budget; early on it may."""
@@ -274,30 +286,37 @@ class Observer(Listener):
 
     def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)
-        if recorder is None or not recorder.nodes or not self._now.losses or record is None:
+        if recorder is None or not self._now.losses or record is None:
             return
-        if record.model is not recorder.model:
+        empty = isinstance(recorder, Recorder) and not recorder.nodes
+        if empty or record.model is not recorder.model:
             return
         self._recorder = None
+        self.training.outermost.surround(recorder.model, None)
         self._own += recorder.seconds
-        record.facts.look(recorder, recorder.model, optimizer, self._held())
+        if isinstance(recorder, Recorder):
+            record.facts.look(recorder, recorder.model, optimizer, self._held())
+            if record.due and not is_compiled(recorder.model):
+                self._layers[id(recorder.model)] = Layers(recorder)
+        elif recorder.broken:
+            self._layers.pop(id(recorder.model), None)
         self.examined.append(self.steps)
         self._looked = True
         if self.journal is not None:
             self.journal.look(recorder, optimizer, before=before)
-        if not recorder.sparing and (self.journal is None or record.due):
+        if isinstance(recorder, Recorder) and (self.journal is None or record.due):
             recording = finish(recorder, recorder.model, float(self._now.losses[-1]))
             taken = readings(recorder.model, recording, step=record.count, optimizer=optimizer)
             record.keep_reading(taken)
             self._judgeable = True
 
     def _close(self, optimizer: Optimizer) -> None:
-        record = self._record(optimizer)
         began = time.perf_counter()
+        record = self.records.get(id(optimizer)) or self._record(optimizer)
         if record is not None:
             record.facts.stepped()
             norm: torch.Tensor | float = math.nan
-            if self._measures(record):
+            if self._measuring:
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = _norm([g for g in held if g is not None])
             first = next((p for g in optimizer.param_groups for p in g["params"]), None)
@@ -305,6 +324,7 @@ class Observer(Listener):
             record.workers = self.training.waiting.workers
             record.step(self._made_of(optimizer), norm, began - self._last, waited)
             self._turn(record, optimizer, norm)
+            self._measuring = self._affords(record, NORMS)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
@@ -325,16 +345,22 @@ class Observer(Listener):
         return dataclasses.replace(self._shared, kept=[])
 
     def _turn(self, record: Record, optimizer: Optimizer, norm: torch.Tensor | float) -> None:
-        """Turn the ring of the last steps on by one; stop it where a number is none any more."""
-        if record.ring is None:
+        """Turn the ring of the last steps on by one."""
+        ring = record.ring
+        if ring is None:
             if record.count == 1 and self._repeatable(record, optimizer):
                 ring = Ring(record.model, optimizer)
-                if ring.fits:
-                    record.ring = ring
-                    ring.begin()
-                    self.training.outermost.add(record.model)
-            return
-        ring = record.ring
+                record.ring = ring if ring.fits else None
+                self._begin(record, ring.fits)
+        elif ring.generations:
+            self._turned(ring, record, optimizer, norm)
+        elif not record.several:
+            self._begin(record, self._affords(record, RING))
+
+    def _turned(
+        self, ring: Ring, record: Record, optimizer: Optimizer, norm: torch.Tensor | float
+    ) -> None:
+        """The same; it is stopped where a number is none any more."""
         broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
         lapsed = record.rows.lapse.now
         if record.several or (ring.stopped and not broken and not lapsed):
@@ -347,11 +373,16 @@ class Observer(Listener):
         ring.broken = ring.stopped and broken
         if ring.stopped or record.several:
             self.training.outermost.remove(record.model)
-        elif not going and self._affords(record, RING):
-            ring.begin()
-            self.training.outermost.add(record.model)
         elif not going:
-            ring.clear()
+            self._begin(record, self._affords(record, RING))
+
+    def _begin(self, record: Record, afforded: bool) -> None:
+        """The next generation of steps, where there is time for it."""
+        if afforded and record.ring is not None:
+            record.ring.begin()
+            self.training.outermost.add(record.model)
+        elif record.ring is not None and record.ring.generations:
+            record.ring.clear()
             self.training.outermost.remove(record.model)
 
     def _repeatable(self, record: Record, optimizer: Optimizer) -> bool:
@@ -363,30 +394,49 @@ class Observer(Listener):
 
     def _timed(self, began: float) -> None:
         now = time.perf_counter()
-        self._idle += self.training.outermost.seconds
+        own = self._own + now - began + self.training.outermost.seconds
         self.training.outermost.seconds = 0.0
         if self._looked:
-            above = max(now - self._last - self._usual, 0.0)
-            self._spent += above
-            # What torch loads at its first step is not ours, but counts for when to look again.
-            self._cost += above if self._usual else self._own + now - began
+            self._spent += max(now - self._last - self._usual, own)
+            self._cost += own
         else:
-            self._idle += now - began
+            self._idle += WHOLE * own
             self._plain.append(began - self._last)
             if len(self._plain) >= 32 or not self._usual:
                 self._usual = float(np.median(self._plain))
                 self._plain.clear()
         self._looked, self._last = False, now
         self._due = self._is_due(now)
+        if len(self.failures) < FAILURES and (self._due or not self.training.idle):
+            self._expect()
+
+    def _expect(self) -> None:
+        """Be ready for the next step, with as little as it takes."""
         keeps = any(r.open for r in self.records.values())
-        if len(self.failures) < FAILURES and (keeps or self._due):
+        layers = self._glances() if self._due else None
+        if layers is not None:
+            self._recorder = layers.restart()
+            self.training.outermost.surround(layers.model, layers.one_call)
+        if keeps or (self._due and layers is None):
             self.training.arm()
+        elif layers is not None:
+            self.training.disarm()
+            self.training.attend()
         elif self._recorder is None:
             self.training.disarm()
 
+    def _glances(self) -> Layers | None:
+        """What looks at the coming step, where a look at the layers is enough for it."""
+        if self._recorder is not None or self._waiting or len(self.records) != 1:
+            return None
+        (record,) = self.records.values()
+        layers = self._layers.get(id(record.model))
+        return layers if layers is not None and layers.plain and not record.due else None
+
     def _is_due(self, now: float) -> bool:
-        if self.every is not None:
-            return self.steps % self.every == 0
+        if self.every is not None:  # where nothing is written, only whole examinations are of use
+            wanted = self.journal is not None or any(r.due for r in self.records.values())
+            return wanted and self.steps % self.every == 0
         return self._spent + self._idle < self.budget * (now - self._start)
 
     def _held(self) -> set[int]:
@@ -400,12 +450,17 @@ class Observer(Listener):
         try:
             return function(*args)
         except Exception as error:  # an observer never kills a training
-            self.failures.append(f"{type(error).__name__}: {error}")
-            self._recorder = None
-            self.training.disarm()
+            self._failed(error)
             return None
         finally:
             self._own += time.perf_counter() - began
+
+    def _failed(self, error: Exception) -> None:
+        self.failures.append(f"{type(error).__name__}: {error}")
+        if self._recorder is not None:
+            self.training.outermost.surround(self._recorder.model, None)
+            self._recorder = None
+        self.training.disarm()
 
     # -- for the file -----------------------------------------------------------------------
 
@@ -438,8 +493,8 @@ class Observer(Listener):
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took.
 
-        The first step is charged with what ran code of ours, every later one that was examined with
-        its time above a plain step's, which includes what it does to caches.
+        Our own code is timed, and at unexamined steps torch's way to it allowed for (WHOLE); what
+        torch loads at its first step is not ours.
         """
         return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
 
@@ -467,10 +522,13 @@ def parallel(model: nn.Module) -> str:
 
 
 def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
-    parts = [dense(g) for g in gradients]
-    if not parts:
+    if not gradients:
         return 0.0
-    return torch.nn.utils.get_total_norm(parts)
+    kinds = {(type(g), g.device, g.dtype, g.layout) for g in gradients}
+    if kinds == {(torch.Tensor, gradients[0].device, torch.float32, torch.strided)}:
+        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.linalg.vector_norm(torch.stack(norms))
+    return torch.nn.utils.get_total_norm([dense(g) for g in gradients])
 
 
 def _no_number(value: torch.Tensor | float) -> bool:

@@ -22,7 +22,7 @@ from sounding.watch.ring import Ring
 from sounding.watch.rows import Rows
 
 STEPS = 64  # calls that are kept, to be made again
-BYTES = 64 * 2**20  # that their tensors may fill
+BYTES = 20 * 2**20  # that their tensors may fill
 WEIGHTS = 512 * 2**20  # bytes of weights up to which their first values are kept
 READINGS = 8  # kept besides the first one; the older of them are thinned out
 OFTEN = 2.0  # the factor between steps at which everything is read, where less is read besides

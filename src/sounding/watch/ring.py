@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from sounding.capture.outermost import ModelCall
 from sounding.measure.intervene import Snapshot
 
-BYTES = 48 * 2**20  # of all generations together, snapshots included
+BYTES = 32 * 2**20  # of all generations together, snapshots included
 STEPS = 256  # of a generation
 
 

@@ -22,7 +22,7 @@ COLUMNS = (
     "seconds",
     "waited",
 )  # fmt: skip
-MOST = 2**18  # rows that are kept: 19 MB
+MOST = 2**17  # rows that are kept: 9 MB
 FIRST = 4096  # of them the first ones, which are never thinned out
 PENDING = 256  # rows that wait together to become numbers
 WAIT = 0.5  # seconds that a row waits at most, where the device is the CPU
