@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sounding.capture.keep import random_state_given_back
+from sounding.capture.layers import Layers
 from sounding.capture.recorder import Recorder
 from sounding.capture.training import forward_again
 from sounding.log import listen
@@ -67,7 +68,7 @@ class TrialObserver(Observer):
         self._treated = not order.remedies
         listen(self._log)
 
-    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | None:
+    def call(self, model: nn.Module, args: Any, kwargs: Any) -> Recorder | Layers | None:
         """Before the first training call: treat the model; then examine it if that was asked."""
         root = unwrapped(self.training.root(model))
         if not self._treated and self._trained(root):

@@ -257,7 +257,8 @@ class Observer(Listener):
             del self._waiting[key]
             self.records[key] = record = self.records.pop(old)
             self._holders = [o for o in self._holders if o is not record.optimizer]
-            self.training.optimizers.discard(record.optimizer)
+            if record.optimizer is not None:
+                self.training.optimizers.discard(record.optimizer)
             record.change(optimizer)
         if key in self._waiting:
             self.records[key] = self._waiting.pop(key)

@@ -11,7 +11,7 @@ from sounding.zoo.program import Program
 from sounding.zoo.programs import tasks
 from sounding.zoo.programs.scores import accuracy, classified, kept_finite
 from sounding.zoo.programs.usual import Pair, batches, split
-from sounding.zoo.sequences import LanguageModel
+from sounding.zoo.sequences import Block, LanguageModel
 
 
 def _one_after_the_other(net: nn.Module, data: Pair, count: int = 64) -> float:
@@ -38,7 +38,8 @@ def unmasked(sick: bool) -> float:
     """A language model whose attention looks ahead."""
     net = LanguageModel(2)
     for block in net.blocks:
-        block.causal = not sick
+        if isinstance(block, Block):
+            block.causal = not sick
     return _spoken(net, samples.sentences())
 
 

@@ -49,7 +49,7 @@ def clipped_behind_the_step(sick: bool) -> float:
     """Gradients of a recurrence are clipped when they have been used."""
     net = Recurrent(nn.GRU)
     layer = nn.RNN(8, 48, nonlinearity="relu", batch_first=True)
-    nn.init.orthogonal_(layer.weight_hh_l0, 1.05)
+    nn.init.orthogonal_(layer.get_parameter("weight_hh_l0"), 1.05)
     net.recurrent = layer  # type: ignore[assignment]
     train, test = split(tasks.recall(length=120, at=112))
     optimiser = torch.optim.SGD(net.parameters(), lr=0.3)
