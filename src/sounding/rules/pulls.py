@@ -47,7 +47,8 @@ def unused_samples(readings: Readings) -> Finding | str | None:
     """SD420: half of a batch's samples or more never have a say in the loss.
 
     Exact: the derivative of the loss for their outputs is 0 in every stored batch, at the same
-    places of the batch. Losses that let easy samples rest leave out others each time.
+    places of the batch, with the first weights. Losses that let easy samples rest leave out others
+    each time.
     """
     looped(readings)
     if readings.batch < FEW:
