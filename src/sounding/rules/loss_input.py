@@ -22,7 +22,8 @@ SQUASHED = {
 }
 SOFTMAXES = ("softmax", "log_softmax")
 OFFSET = 0.01  # that is added inside of a logarithm to keep it finite: log(1 + 0.01) at most
-PRODUCTS = ("matmul", "bmm", "baddbmm", "einsum")
+PRODUCTS = ("matmul", "bmm", "baddbmm", "einsum", "mul")
+VIEWS = ("unbind", "getitem", "unsqueeze", "split", "chunk", "select", "transpose", "expand")
 SAME_OUTPUT = 1e-6  # of the inputs' spread: rounding
 MIXES = 1e-3  # of the output's deviation: rounding is 1e-6, a softmax over N rows 1/sqrt(N)
 
@@ -210,6 +211,18 @@ def _probabilities(call: LossCall) -> bool:
     return sums_to_one(call, call.row_sums, call.classes)
 
 
+def _weights_a_product(readings: Readings, index: int) -> bool:
+    """Whether this call's result is a factor of a product, as it is or taken apart before."""
+    parts = {index}
+    for i, call in enumerate(readings.calls):
+        if parts & set(call.inputs):
+            if call.operation in PRODUCTS:
+                return True
+            if call.operation in VIEWS:
+                parts.add(i)
+    return False
+
+
 def _unnormalised(readings: Readings, call: LossCall, message: str) -> Finding:
     measured = {"row_sum_minus_1": call.row_sums, "column_sum_minus_1": call.column_sums}
     expected = {"row_sum_minus_1": 0.0}
@@ -243,7 +256,7 @@ def _inside(readings: Readings, call: LossCall) -> Finding | str | None:
         for i, one in enumerate(calls)
         if one.operation == "softmax"
         and one.arguments.get("dimension") == 0
-        and any(i in user.inputs and user.operation in PRODUCTS for user in calls)
+        and _weights_a_product(readings, i)
     ]
     rows = call.output.shape[0]
     if not found or readings.batch < 2 or rows % readings.batch:
