@@ -38,6 +38,32 @@ def test_silent_where_all_have_a_say(watch):
         assert watch(run(loss), "SD420")[0] is None
 
 
+def test_neighbours_that_change_the_others_outputs_are_used(watch):
+    """As in a graph: no target of their own, and yet a say."""
+
+    class Averaged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.layer(x + x.mean(0))
+
+    def train():
+        torch.manual_seed(0)
+        net = Averaged()
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.01)
+        for _ in range(10):
+            x = torch.randn(16, 4)
+            optimiser.zero_grad()
+            functional.mse_loss(net(x)[:4], x[:4].sum(1, keepdim=True)).backward()
+            optimiser.step()
+
+    finding, outcome = watch(train, "SD420")
+    assert finding is None
+    assert "whose outputs the others change" in outcome.reason
+
+
 def test_not_applicable(ran, examine):
     batch = torch.randn(4, 64), torch.zeros(4, dtype=torch.long)
     readings = examine(nn.Sequential(nn.Linear(64, 10)), data=batch).readings

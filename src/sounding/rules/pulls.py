@@ -8,6 +8,7 @@ from sounding.rules.blocked import looped
 from sounding.rules.comparison import called
 from sounding.rules.finding import Finding
 from sounding.rules.harm import HALF, QUARTER
+from sounding.rules.loss_input import MIXES
 
 CANCELS, STAYS = 1e-3, 0.05  # of the largest entry: float32 leaves 1e-6 of a sum that is 0
 FEW = 8  # samples in a batch, from which on a share of them is worth a word
@@ -48,7 +49,8 @@ def unused_samples(readings: Readings) -> Finding | str | None:
 
     Exact: the derivative of the loss for their outputs is 0 in every stored batch, at the same
     places of the batch, with the first weights. Losses that let easy samples rest leave out others
-    each time.
+    each time; neighbours in a graph, which have no target of their own, change the others' outputs
+    (the test 'mixing'), and are silent.
     """
     looped(readings)
     if readings.batch < FEW:
@@ -57,6 +59,8 @@ def unused_samples(readings: Readings) -> Finding | str | None:
     share = test["rows"]
     if share > HALF or test["batches"] < FEW:
         return None
+    if readings.test("mixing")["eval"] > MIXES:
+        return f"the loss depends on {share:.0%} of the samples, whose outputs the others change"
     used = round(share * readings.batch)
     return Finding(
         code="SD420",
