@@ -158,3 +158,20 @@ def test_a_net_that_overflows_names_the_call():
     exam = checkup(net, F.cross_entropy, (torch.randn(32, 64), torch.randint(0, 10, (32,))))
     assert exam.findings[0].code == "SD101"
     assert exam.findings[0].layers[0] in dict(net.named_modules())
+
+
+def test_a_module_that_is_made_in_the_forward_pass():
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(8, 8)
+
+        def forward(self, x):
+            if not hasattr(self, "head"):
+                self.head = nn.Linear(8, 3)
+            return self.head(torch.relu(self.first(x)))
+
+    batch = torch.randn(16, 8), torch.randint(0, 3, (16,))
+    exam = checkup(Late(), nn.functional.cross_entropy, batch)
+    assert [c.operation for c in exam.readings.calls if c.role == "weight"] == ["linear"] * 2
+    assert not [note for note in exam.readings.notes if "head" in note and "never" in note]

@@ -255,7 +255,7 @@ def test_what_goes_wrong_later_is_dated():
     rules = tuple(rule for rule in RULES if rule.code == "SD201")
     (finding,) = diagnose(observer, "test", rules=rules, tests=False).findings
     assert finding.measured["log_gain"] < 100 * np.log(0.9) + 1e-6
-    assert finding.message.endswith("not so as the training began, first seen after 60 steps")
+    assert finding.message.endswith("not so as the training began, first seen after 80 steps")
 
 
 def test_how_a_run_could_go_on_is_not_asked_where_a_problem_is_known():

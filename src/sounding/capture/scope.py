@@ -80,7 +80,8 @@ class Scope:
         """Modules with parameters of their own that neither ran nor lent them to a call."""
         idle = []
         for name, module in self._model.named_modules():
-            if self._calls[self._names[id(module)]]:
+            known = self._names.get(id(module))
+            if known is None or self._calls[known]:  # or it was made in this very pass
                 continue
             own = [p for p, tensor in module._parameters.items() if tensor is not None]
             if own and not any((f"{name}.{p}" if name else p) in used for p in own):
