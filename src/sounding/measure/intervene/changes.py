@@ -162,39 +162,39 @@ def adopted(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _in_mode(modules: list[nn.Module], *, training: bool) -> Iterator[None]:
+    modes = [m.training for m in modules]
+    for module in modules:
+        module.training = training
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+@contextlib.contextmanager
 def settled(scene: Scene) -> Iterator[None]:
     """Batch norms whose weights are frozen act as in evaluation."""
-    found = [
+    found: list[nn.Module] = [
         m
         for m in scene.model.modules()
         if isinstance(m, _BatchNorm) and not any(p.requires_grad for p in m.parameters())
     ]
-    modes = [m.training for m in found]
-    for module in found:
-        module.training = False
-    try:
+    with _in_mode(found, training=False):
         yield
-    finally:
-        for module, mode in zip(found, modes, strict=True):
-            module.training = mode
 
 
 @contextlib.contextmanager
 def in_training(scene: Scene) -> Iterator[None]:
     """Batch norms with weights that learn act as in training, whatever mode the loop chose."""
-    found = [
+    found: list[nn.Module] = [
         m
         for m in scene.model.modules()
         if isinstance(m, _BatchNorm) and all(p.requires_grad for p in m.parameters())
     ]
-    modes = [m.training for m in found]
-    for module in found:
-        module.training = True
-    try:
+    with _in_mode(found, training=True):
         yield
-    finally:
-        for module, mode in zip(found, modes, strict=True):
-            module.training = mode
 
 
 @contextlib.contextmanager
