@@ -3,6 +3,7 @@
 Pure functions of findings, so no net is needed; the oracle is the table of causes itself.
 """
 
+import dataclasses
 import itertools
 
 import pytest
@@ -67,3 +68,14 @@ def test_all_at_once():
     passes = [f for f in ranked if f.code in ("SD201", "SD205", "SD301", "SD303", "SD501")]
     assert {f.because for f in passes} == {"SD101"}
     assert len(ranked) == len(RULES)
+
+
+@pytest.mark.parametrize("explosion", ["SD506", "SD303", "SD501"])
+def test_a_number_that_only_grew_too_large_is_an_effect(explosion):
+    """A square root of 0 explains a spike; an overflow is explained by it."""
+    broken = finding("SD101")
+    assert rank([finding(explosion), broken])[0].code == "SD101"
+    grown = dataclasses.replace(broken, measured={"overflow": 1.0})
+    ranked = rank([finding(explosion), grown])
+    assert [(f.code, f.because) for f in ranked] == [(explosion, ""), ("SD101", explosion)]
+    assert [f.because for f in rank([grown])] == [""]

@@ -297,6 +297,30 @@ def test_pull_at_some_samples_only():
     assert watched(loss=loss)[0].make("pull")["rows"] == pytest.approx(3 / 32)
 
 
+@pytest.mark.parametrize("decay", [0.2, 0.4])
+def test_memory_of_a_linear_recurrence(decay):
+    """s <- decay s + x: the derivative for place t is decay^(T - 1 - t) of the last one's."""
+
+    class Leaky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            state = torch.zeros(len(x), 1)
+            for column in x.unbind(1):
+                state = decay * state + column
+            return self.gain * state
+
+    x = torch.randn(512, 12, 1, generator=torch.Generator().manual_seed(0))
+    memory = watched(Leaky, xy=(x, x[:, 0]), loss=F.mse_loss, steps=12)[0].make("memory")
+    first = [decay ** (2 * (11 - t)) for t in range(3)]
+    assert memory["log_gain"] == pytest.approx(0.5 * math.log(np.mean(first)), rel=1e-4)
+    assert memory["unreached"] == sum(decay ** (11 - t) < math.exp(-6) for t in range(12))
+    assert memory["far"] > 0.8
+    assert memory["near"] < 0.1
+
+
 def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():
     class Always(nn.Module):
         def forward(self, x):

@@ -7,11 +7,10 @@ import math
 import numpy as np
 
 from sounding.measure.readings import Readings
-from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, Relief, relief, watched
+from sounding.rules.harm import HALF, Relief, relief, watched, where_made
 
 SAME = 1e-3  # of a norm, for rounding in half precision
 
@@ -56,12 +55,7 @@ def accumulated_gradients(readings: Readings) -> Finding | str | None:
 
 def _zeroed(readings: Readings) -> Relief | None:
     """The fork with fresh gradients; None where it cannot be made."""
-    try:
-        return relief(readings, "fresh_gradients")
-    except Untested:
-        if "fresh_gradients" not in readings.tests:
-            raise
-        return None
+    return where_made(readings, lambda: relief(readings, "fresh_gradients"))
 
 
 def undivided_accumulation(readings: Readings) -> Finding | str | None:

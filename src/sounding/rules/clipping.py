@@ -8,11 +8,11 @@ import numpy as np
 
 from sounding.measure.course import Course
 from sounding.measure.readings import Readings
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Test
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, QUARTER, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, explained, relief, watched, where_made
 
 BEFORE, LATELY = 8, 256  # steps, at least and at most, that show what is usual
 CHANCE = 0.01  # that a run of usual steps holds one as large
@@ -57,13 +57,11 @@ def _gradual(readings: Readings, at: int) -> bool:
 
 def _ruined(readings: Readings) -> bool:
     """Whether the median loss ends above the best constant's with clipping and without."""
-    try:
-        level, fork = readings.test("constant")["constant_loss"], readings.test("clipped")
-    except Untested as reason:
-        if reason.test not in readings.tests:
-            raise
+    tests = where_made(readings, lambda: (readings.test("constant"), readings.test("clipped")))
+    if tests is None:
         return False
-    return all(_typical(curve) > level for curve in fork.curves.values())
+    level = tests[0]["constant_loss"]
+    return all(_typical(curve) > level for curve in tests[1].curves.values())
 
 
 def _clipped(readings: Readings, at: int) -> Finding | str:

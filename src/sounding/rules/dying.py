@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 from sounding.measure.readings import Readings
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Test
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched, where_made
 from sounding.rules.learning_rate import LOOK
 from sounding.rules.units import LEAKY
 
@@ -61,20 +62,10 @@ def units_died(readings: Readings) -> Finding | str | None:
     for fork in FORKS:
         if fork.test == "slower" and not test["slower"] < HALF * test["as_is"]:
             continue
-        found = _decided(readings, fork.test)
+        found = where_made(readings, functools.partial(relief, readings, fork.test))
         if found is not None and found.harmful:
             return _finding(readings, test, shares, said, fork, found)
     return f"{said}, but where units cannot die the training does not end clearly lower"
-
-
-def _decided(readings: Readings, name: str) -> Relief | None:
-    """What the fork came to; None where it cannot be made."""
-    try:
-        return relief(readings, name)
-    except Untested:
-        if name not in readings.tests:
-            raise
-        return None
 
 
 def _shares(test: Test) -> dict[str, float]:

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
+from sounding.capture.operations import PRODUCTS, RECURRENT
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
 from sounding.rules.relapse import lost
 
-RECURRENT = {"rnn_tanh", "rnn_relu", "lstm", "gru"}
-PRODUCTS = {"linear", "matmul", "mm", "bmm", "addmm", "mul", "conv1d", "conv2d", "conv3d"}
-SUMS = RECURRENT | PRODUCTS | {"add", "sub", "sum", "square", "relu", "leaky_relu"}
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d"}
+SUMS = RECURRENT | PRODUCTS | LAYERS | {"add", "sub", "mul", "sum", "square", "relu", "leaky_relu"}
 
 
 def nonfinite(readings: Readings) -> Finding | str | None:

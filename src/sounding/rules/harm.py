@@ -15,7 +15,8 @@ have made it faster is no fault.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from sounding.measure.course import Course
 from sounding.measure.readings import Readings
@@ -24,6 +25,8 @@ from sounding.result import NotApplicable
 
 HALF, QUARTER = 0.5, 0.25
 ERRORS = 3.0  # standard errors: one in 700 by chance, and a run has few tests
+
+T = TypeVar("T")
 
 
 class Relief(NamedTuple):
@@ -96,11 +99,20 @@ def relief(readings: Readings, name: str) -> Relief:
     return Relief(harmful, said, {"loss": as_is, "best_constant": level}, expected)
 
 
+def where_made(readings: Readings, ask: Callable[[], T]) -> T | None:
+    """What `ask` comes to; None where a test that it needs was tried and cannot be made.
+
+    Raises:
+        Untested: If that test is still to be made.
+    """
+    try:
+        return ask()
+    except Untested as reason:
+        if reason.test not in readings.tests:
+            raise
+        return None
+
+
 def _constant(readings: Readings) -> dict[str, float]:
     """The values of the test 'constant'; none where it cannot be made."""
-    try:
-        return readings.test("constant").values
-    except Untested:
-        if "constant" not in readings.tests:
-            raise
-        return {}
+    return where_made(readings, lambda: readings.test("constant").values) or {}

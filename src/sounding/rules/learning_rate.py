@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from sounding.measure.course import Course
 from sounding.measure.readings import Readings
-from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import ERRORS, HALF, QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import (
+    ERRORS,
+    HALF,
+    QUARTER,
+    Relief,
+    explained,
+    relief,
+    watched,
+    where_made,
+)
 
 SLOWER = {"slower": 0.1, "much_slower": 0.01, "far_slower": 1e-4}
 FASTER = {"faster": 10.0, "much_faster": 100.0, "far_faster": 1e4}
@@ -73,13 +82,8 @@ def _group_left_behind(readings: Readings) -> Finding | None:
         return None
     if (said := _unlearned(readings, 1 - QUARTER)) is None:
         return None
-    try:
-        found = relief(readings, "evened")
-    except Untested:
-        if "evened" not in readings.tests:
-            raise
-        return None
-    if not found.harmful:
+    found = where_made(readings, lambda: relief(readings, "evened"))
+    if found is None or not found.harmful:
         return None
     slow = groups[rates.index(min(rates))]
     return Finding(
@@ -123,14 +127,9 @@ def unsettled(course: Course) -> str | None:
 
 def _unlearned(readings: Readings, share: float) -> str | None:
     """A sentence that says how little was learnt, where it is below `share`; else None."""
-    try:
-        constant = readings.test("constant")
-    except Untested:
-        if "constant" not in readings.tests:
-            raise
-        return None
-    done = explained(constant)
-    if math.isnan(done) or done >= share:
+    constant = where_made(readings, lambda: readings.test("constant"))
+    done = math.nan if constant is None else explained(constant)
+    if constant is None or math.isnan(done) or done >= share:
         return None
     now, level = constant["now_loss"], constant["constant_loss"]
     return f"the loss ends at {now:.3g}, where the best constant prediction has {level:.3g}"
@@ -138,11 +137,8 @@ def _unlearned(readings: Readings, share: float) -> str | None:
 
 def _decided(readings: Readings, forks: dict[str, float], said: str) -> Finding | None:
     for name, factor in forks.items():
-        try:
-            found = relief(readings, name)
-        except Untested:
-            if name not in readings.tests:
-                raise
+        found = where_made(readings, functools.partial(relief, readings, name))
+        if found is None:
             return None
         if found.harmful:
             return _finding(readings, found, factor, said)
@@ -151,12 +147,8 @@ def _decided(readings: Readings, forks: dict[str, float], said: str) -> Finding 
 
 def _overshoot(readings: Readings) -> float:
     """Learning rate x sharpness at the start over its stable limit, nan where it is not known."""
-    try:
-        return readings.test("stability")["start"]
-    except Untested:
-        if "stability" not in readings.tests:
-            raise
-        return math.nan
+    test = where_made(readings, lambda: readings.test("stability"))
+    return math.nan if test is None else test["start"]
 
 
 def _zero(course: Course) -> Finding:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import math
 
+from sounding.capture.operations import RECURRENT
 from sounding.measure.readings import Call, Readings
-from sounding.measure.test import Test, Untested
+from sounding.measure.test import Test
 from sounding.rules.depth import PROBLEM
 from sounding.rules.finding import Finding
-from sounding.rules.harm import ERRORS, HALF, QUARTER, explained
+from sounding.rules.harm import ERRORS, HALF, QUARTER, explained, where_made
 from sounding.rules.learning_rate import LOOK
-from sounding.rules.redrawing import RECURRENT
 
 AGAIN = 8  # calls of one layer in a pass: a recurrence written as a loop
 
@@ -55,7 +55,7 @@ def _cells(readings: Readings) -> list[Call]:
     return [
         call
         for call in readings.calls
-        if call.operation in RECURRENT or "_cell" in call.operation or times[call.weight] >= AGAIN
+        if call.operation in RECURRENT or times[call.weight] >= AGAIN
     ]
 
 
@@ -64,13 +64,12 @@ def _test(readings: Readings) -> Test | None:
     course, several = readings.course, readings.loop is not None and readings.loop.several
     if course is None or course.steps < LOOK or several:
         return None
-    try:
-        if not explained(readings.test("constant")) < QUARTER:
-            return None
-        simple = readings.test("baseline")
-        there = simple["explained"] - ERRORS * simple["error"] > QUARTER
-        return readings.test("memory") if there else None
-    except Untested as reason:
-        if reason.test not in readings.tests:
-            raise
+    return where_made(readings, lambda: _asked(readings))
+
+
+def _asked(readings: Readings) -> Test | None:
+    if not explained(readings.test("constant")) < QUARTER:
         return None
+    simple = readings.test("baseline")
+    there = simple["explained"] - ERRORS * simple["error"] > QUARTER
+    return readings.test("memory") if there else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sounding.capture.operations import RECURRENT
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.comparison import called
@@ -9,7 +10,6 @@ from sounding.rules.finding import Finding
 from sounding.rules.harm import ERRORS, HALF, QUARTER, explained, watched
 from sounding.rules.learning_rate import LOOK
 from sounding.rules.loss_input import MIXES, matched
-from sounding.rules.redrawing import RECURRENT
 
 
 def samples_mixed(readings: Readings) -> Finding | str | None:

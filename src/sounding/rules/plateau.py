@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 from sounding.measure.readings import Readings
-from sounding.measure.test import Untested
 from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched
+from sounding.rules.harm import HALF, QUARTER, Relief, explained, relief, watched, where_made
 from sounding.rules.learning_rate import LOOK
 
 EDGE = 0.9  # of the limit of rate x sharpness, which is measured to a few percent
@@ -50,7 +50,7 @@ def plateau(readings: Readings) -> Finding | str | None:
     ):
         if way.test == "reheated" and not last < HALF * first:
             continue
-        found = _made(readings, way.test)
+        found = where_made(readings, functools.partial(relief, readings, way.test))
         if found is not None and found.harmful:
             return _finding("SD705", "plateau", readings, way, said, found)
     return f"{said}, but neither longer steps nor a move along negative curvature get it on"
@@ -69,7 +69,7 @@ def oscillation(readings: Readings) -> Finding | str | None:
     said = _still(readings)
     if said is None:
         return None
-    found = _made(readings, "cooled")
+    found = where_made(readings, functools.partial(relief, readings, "cooled"))
     if found is None or not found.harmful:
         return f"{said}, but shorter steps do not get it on"
     last = _rates(readings)[1]
@@ -80,12 +80,8 @@ def oscillation(readings: Readings) -> Finding | str | None:
 
 def _edge(readings: Readings) -> str:
     """Why shorter steps are better, as far as rate x sharpness tells."""
-    try:
-        ratio = readings.test("stability")["end"]
-    except Untested:
-        if "stability" not in readings.tests:
-            raise
-        ratio = math.nan
+    test = where_made(readings, lambda: readings.test("stability"))
+    ratio = math.nan if test is None else test["end"]
     why = "it jumps across its valley" if ratio > EDGE else "the batches' noise throws it about"
     if math.isfinite(ratio):
         return f"rate x sharpness is at {ratio:.2g} of its limit: {why}"
@@ -131,16 +127,6 @@ def _still(readings: Readings) -> str | None:
         f"the loss stands at {half.mean():.3g} from step {course.steps // 2} of {course.steps} on, "
         f"where the best constant prediction has {level:.3g}"
     )
-
-
-def _made(readings: Readings, name: str) -> Relief | None:
-    """What the fork came to; None where it cannot be made."""
-    try:
-        return relief(readings, name)
-    except Untested:
-        if name not in readings.tests:
-            raise
-        return None
 
 
 def _rates(readings: Readings) -> tuple[float, float]:

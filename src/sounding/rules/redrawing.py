@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sounding.capture.operations import RECURRENT
 from sounding.measure.readings import Call, Readings
-from sounding.measure.test import Untested
-from sounding.rules.harm import QUARTER, Relief, explained, relief
+from sounding.rules.harm import QUARTER, Relief, explained, relief, where_made
 
 FORK = "redrawn"
-RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell")
 
 
 class Odd(NamedTuple):
@@ -31,15 +30,14 @@ def better_redrawn(readings: Readings) -> Relief | None:
     """
     if readings.course is None or not readings.course.steps:
         return None
-    try:
-        if explained(readings.test("constant")) >= 1 - QUARTER:
-            return None
-        found = relief(readings, FORK)
-    except Untested as reason:
-        if reason.test not in readings.tests:
-            raise
+    found = where_made(readings, lambda: _tried(readings))
+    return found if found is not None and found.harmful else None
+
+
+def _tried(readings: Readings) -> Relief | None:
+    if explained(readings.test("constant")) >= 1 - QUARTER:
         return None
-    return found if found.harmful else None
+    return relief(readings, FORK)
 
 
 def oddest(readings: Readings) -> Odd | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -30,7 +31,7 @@ def memory(scene: Scene) -> dict[str, float]:
     """
     with scene.begun_again(), torch.enable_grad():
         slope = _slope(scene, scene.steps[0])
-    rms = slope.flatten(2).square().mean((0, 2)).sqrt() if slope.dim() > 2 else slope.abs().mean(0)
+    rms = slope.flatten(2).square().mean((0, 2)).sqrt()
     if len(rms) < LEAST or not float(rms.max()) > 0:
         raise ValueError("the inputs are no sequence that the loss depends on")
     rms = rms / rms.max()
@@ -50,36 +51,27 @@ def memory(scene: Scene) -> dict[str, float]:
 def _slope(scene: Scene, step: Step) -> torch.Tensor:
     """(N, T, ...) derivative for the inputs, or for the vectors of a table that they look up."""
     first = next(t for t in tensors(step.given) if t.dim())
-    if first.is_floating_point():
-        if first.dim() < 3:
-            raise ValueError("the inputs are no sequence")
-        leaf = first.detach().clone().requires_grad_()
-        args, kwargs = with_tensors(step.given, lambda t: leaf if t is first else t)
-        return _derivative(scene, step, args, kwargs, leaf)
     found: list[torch.Tensor] = []
+    handles = []
+    if first.is_floating_point():
+        found.append(first.detach().clone().requires_grad_())
+        args, kwargs = with_tensors(step.given, lambda t: found[0] if t is first else t)
+        step = dataclasses.replace(step, args=args, kwargs=kwargs)
+    else:
 
-    def keep(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        if not found:
+        def keep(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+            if found:
+                return output
             found.append(output.detach().requires_grad_())
             return found[0]
-        return output
 
-    tables = [m for m in scene.model.modules() if isinstance(m, nn.Embedding)]
-    handles = [m.register_forward_hook(keep) for m in tables]
+        tables = [m for m in scene.model.modules() if isinstance(m, nn.Embedding)]
+        handles = [m.register_forward_hook(keep) for m in tables]
     try:
-        output = scene.output(step)
+        loss = scene.loss(step)
     finally:
         for handle in handles:
             handle.remove()
     if not found or found[0].dim() < 3:
-        raise ValueError("the inputs are no sequence that a table looks up")
-    loss = step.tape.replay(step.given, output, exchanged=scene.exchanged)
+        raise ValueError("the inputs are no sequence")
     return torch.autograd.grad(loss, found[0])[0]
-
-
-def _derivative(
-    scene: Scene, step: Step, args: tuple, kwargs: dict, leaf: torch.Tensor
-) -> torch.Tensor:
-    output = scene.model(*args, **kwargs)
-    loss = step.tape.replay(step.given, output, exchanged=scene.exchanged)
-    return torch.autograd.grad(loss, leaf)[0]
