@@ -139,9 +139,7 @@ def test_the_weight_farthest_from_torchs_own(examine, factor):
     from sounding.rules.redrawing import oddest
 
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
-    )
+    net = mlp(64, 64, 64, 10)
     net[2].weight.data *= factor
     odd = oddest(examine(net).readings)
     assert odd.name == "2.weight"

@@ -31,7 +31,8 @@ from sounding.script.execute import execute
 from sounding.script.sandbox import Sandbox
 from sounding.train.trial import Trial, final_mean
 from sounding.watch.diagnosis import diagnose
-from sounding.watch.observer import Observer, holds, unwrapped
+from sounding.watch.observer import Observer
+from sounding.watch.whose import holds, unwrapped
 
 STRIDE = 1_000_003  # between the seeds of trials, so that a script's own seeds do not overlap
 

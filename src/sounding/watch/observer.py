@@ -20,7 +20,6 @@ from sounding.capture.layers import Layers
 from sounding.capture.outermost import ModelCall
 from sounding.capture.passes import finish
 from sounding.capture.recorder import Recorder
-from sounding.capture.sample import dense
 from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
@@ -29,12 +28,16 @@ from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 from sounding.watch.ring import Ring
+from sounding.watch.unsent import is_nan, least, no_number, total_norm
+from sounding.watch.whose import holds, parallel, unwrapped
 
 NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
 RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
-UNSTEPPED = 2  # calls of backward without a step, from which on none is expected any more
+UNSTEPPED = (
+    8  # calls of backward without any step: more than an interrupted first accumulation makes
+)
 LISTENED = 256  # evaluations that are looked at
 # What an unexamined step costs for each second in our code: torch's way to it, and caches left
 # cold, cannot be timed there. 1.4 to 1.7 where a step takes 10 ms, beside its time without us.
@@ -238,10 +241,9 @@ class Observer(Listener):
         if known is not None and isinstance(known, float) and known == 0:
             return
         held = (p.grad for group in optimizer.param_groups for p in group["params"])
-        left = [grad for grad in held if grad is not None]
-        there = _norm(left) if left else 0.0
+        there = total_norm([grad for grad in held if grad is not None])
         # zeroed before any backward of the step is zeroed; gradients of an input come first
-        now.carried[key] = there if known is None else _least(known, there)
+        now.carried[key] = there if known is None else least(known, there)
 
     # -- a step -----------------------------------------------------------------------------
 
@@ -319,7 +321,7 @@ class Observer(Listener):
             norm: torch.Tensor | float = math.nan
             if self._measuring:
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
-                norm = _norm([g for g in held if g is not None])
+                norm = total_norm([g for g in held if g is not None])
             first = next((p for g in optimizer.param_groups for p in g["params"]), None)
             waited = self.training.waiting.take(first)
             record.workers = self.training.waiting.workers
@@ -362,7 +364,7 @@ class Observer(Listener):
         self, ring: Ring, record: Record, optimizer: Optimizer, norm: torch.Tensor | float
     ) -> None:
         """The same; it is stopped where a number is none any more."""
-        broken = record.rows.broken or any(map(_no_number, self._now.losses)) or _is_nan(norm)
+        broken = record.rows.broken or any(map(no_number, self._now.losses)) or is_nan(norm)
         lapsed = record.rows.lapse.now
         if record.several or (ring.stopped and not broken and not lapsed):
             ring.clear()
@@ -498,56 +500,3 @@ class Observer(Listener):
         torch loads at its first step is not ours.
         """
         return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
-
-
-def holds(optimizer: Optimizer, model: nn.Module) -> bool:
-    """Whether the optimiser has a parameter of the model."""
-    own = {id(p) for p in model.parameters()}
-    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The user's own model inside the wrappers of torch.compile and of data parallelism."""
-    inner = getattr(model, "_orig_mod", None)
-    if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
-        inner = getattr(model, "module", None)
-    return unwrapped(inner) if isinstance(inner, nn.Module) else model
-
-
-def parallel(model: nn.Module) -> str:
-    """How the model is spread over processes: 'DistributedDataParallel', 'FSDP' or ''."""
-    names = [kind.__name__ for kind in type(model).__mro__]
-    if "DistributedDataParallel" in names:
-        return "DistributedDataParallel"
-    return "FSDP" if {"FSDPModule", "FullyShardedDataParallel"} & set(names) else ""
-
-
-def _norm(gradients: list[torch.Tensor]) -> torch.Tensor | float:
-    if not gradients:
-        return 0.0
-    kinds = {(type(g), g.device, g.dtype, g.layout) for g in gradients}
-    if kinds == {(torch.Tensor, gradients[0].device, torch.float32, torch.strided)}:
-        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-        return torch.linalg.vector_norm(torch.stack(norms))
-    return torch.nn.utils.get_total_norm([dense(g) for g in gradients])
-
-
-def _no_number(value: torch.Tensor | float) -> bool:
-    """Whether a loss is infinite or NaN, where that is known without waiting for a device."""
-    if isinstance(value, torch.Tensor):
-        return value.device.type == "cpu" and not bool(torch.isfinite(value))
-    return not math.isfinite(value)
-
-
-def _is_nan(norm: torch.Tensor | float) -> bool:
-    """The same of a measured norm, which may be infinite because its square has no place."""
-    return isinstance(norm, torch.Tensor) and norm.device.type == "cpu" and bool(norm.isnan())
-
-
-def _least(one: torch.Tensor | float, other: torch.Tensor | float) -> torch.Tensor | float:
-    """The smaller one, without waiting for a device."""
-    tensor = next((v for v in (one, other) if isinstance(v, torch.Tensor)), None)
-    if tensor is None:
-        return min(float(one), float(other))
-    one, other = (torch.as_tensor(v, device=tensor.device).to(tensor) for v in (one, other))
-    return torch.minimum(one, other)
