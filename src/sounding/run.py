@@ -115,7 +115,7 @@ def seen(
 def _note(observer: Observer) -> str:
     if observer.failures:
         return f"the observer failed and stopped looking ({observer.failures[0]})"
-    if not observer.steps:
+    if not observer.steps and not observer.examined:
         return (
             "no optimiser step was seen, so there was no training to examine; a loop without "
             "torch.optim, or with torch.func, is not seen"

@@ -144,3 +144,11 @@ def test_the_weight_farthest_from_torchs_own(examine, factor):
     odd = oddest(examine(net).readings)
     assert odd.name == "2.weight"
     assert odd.ratio == pytest.approx(factor, rel=0.05)
+
+
+def test_no_rule_fails_on_a_run_without_a_step():
+    observer = Observer()
+    with observer.watching():
+        loop(step=False)
+    outcomes = diagnose(observer, "test").outcomes
+    assert not [o.reason for o in outcomes if o.outcome == "skipped"]

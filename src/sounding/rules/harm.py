@@ -42,10 +42,12 @@ def watched(readings: Readings) -> Course:
     """The course of the training.
 
     Raises:
-        NotApplicable: If none was watched.
+        NotApplicable: If none was watched, or its optimiser never stepped.
     """
     if readings.course is None:
         raise NotApplicable("no training was watched; `sounding run` watches one")
+    if not readings.course.steps:
+        raise NotApplicable("the optimiser never stepped")
     return readings.course
 
 

@@ -35,9 +35,7 @@ NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not e
 RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
-UNSTEPPED = (
-    8  # calls of backward without any step: more than an interrupted first accumulation makes
-)
+UNSTEPPED = 8  # calls of backward without a step, more than one step of most accumulations has
 LISTENED = 256  # evaluations that are looked at
 # What an unexamined step costs for each second in our code: torch's way to it, and caches left
 # cold, cannot be timed there. 1.4 to 1.7 where a step takes 10 ms, beside its time without us.
