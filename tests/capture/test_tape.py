@@ -77,6 +77,71 @@ def test_a_target_can_be_exchanged():
     torch.testing.assert_close(got, F.cross_entropy(model(x), mixed))
 
 
+class InParts(nn.Module):
+    """An encoder and a decoder, of which a loop calls the one and then the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(8, 6), nn.LSTM(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 4)
+
+    def rest(self, code, given):
+        both = torch.cat([code.view(-1, 2, 3), given], 1)
+        return self.head(self.decoder(both)[0][:, -1])
+
+
+def taped_in_parts(model, x, given, y):
+    code = model.encoder(x)
+    tape = Tape(((x,), {}), code)
+    with pushed(tape):
+        output = model.rest(code, given)
+        value = F.cross_entropy(output, y) + 0.1 * code.square().mean()
+    tape.ends_with(value)
+    return tape, code, output, value
+
+
+def test_a_model_that_is_called_in_parts():
+    """The output is that of the last layer, and the loss that of another output: both by hand."""
+    torch.manual_seed(0)
+    model, x, y = InParts(), torch.randn(16, 8), torch.randint(0, 4, (16,))
+    tape, code, output, value = taped_in_parts(model, x, torch.randn(16, 2, 3), y)
+    assert len(tape.constants) > 3
+    tape.part({id(p) for p in model.parameters()})
+    handed = tape.lead(((x,), {}), code)
+    torch.testing.assert_close(handed, (output, code))
+    torch.testing.assert_close(tape.replay(((x,), {}), handed), value)
+    other = torch.randn(16, 4)
+    want = F.cross_entropy(other, y) + 0.1 * code.square().mean()
+    torch.testing.assert_close(tape.replay(((x,), {}), (other, code)), want)
+    assert [t is y for t in tape.constants] == [True]
+    assert {"cross_entropy", "square"} <= tape.operations
+    assert "lstm" not in tape.operations
+    assert tape.depends(16)
+    assert not tape.depends(15)
+
+
+def test_gradients_reach_all_parts():
+    torch.manual_seed(0)
+    model, x, y = InParts(), torch.randn(16, 8), torch.randint(0, 4, (16,))
+    tape, _, _, value = taped_in_parts(model, x, torch.randn(16, 2, 3), y)
+    weights = list(model.parameters())
+    wanted = torch.autograd.grad(value, weights)
+    tape.part({id(p) for p in weights})
+    again = tape.replay(((x,), {}), tape.lead(((x,), {}), model.encoder(x)))
+    torch.testing.assert_close(torch.autograd.grad(again, weights), wanted)
+
+
+def test_layers_of_nobody_belong_to_the_loss():
+    """A critic that judges what is generated is no part of the generator."""
+    torch.manual_seed(0)
+    model, critic, x = nn.Linear(8, 4), nn.Linear(4, 1), torch.randn(16, 8)
+    tape, value = taped(model, x, lambda output, _: critic(output).mean(), None)
+    tape.part({id(p) for p in model.parameters()})
+    output = model(x)
+    assert tape.lead(((x,), {}), output) is output
+    torch.testing.assert_close(tape.replay(((x,), {}), output), value)
+
+
 def test_an_input_that_is_also_the_target_follows_the_input():
     torch.manual_seed(0)
     model, x = nn.Linear(8, 8), torch.randn(16, 8)

@@ -105,6 +105,30 @@ def test_schemes_are_recognised(read, scheme):
         assert _weights(read, net, x).scheme == (scheme,)
 
 
+class First(nn.Module):
+    """The first thing that a recurrent layer returns."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        made = self.layer(x)
+        return made[0] if isinstance(made, tuple) else made
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell])
+def test_recurrent_layers_draw_all_weights_by_the_hidden_units(read, kind):
+    """U(-1/sqrt(H), 1/sqrt(H)) for both matrices: variance 1/(3 H), a layer's of H inputs."""
+    for seed in range(10):
+        torch.manual_seed(seed)
+        shape = (6, 10) if kind in (nn.LSTMCell, nn.GRUCell) else (6, 5, 10)
+        found = _weights(read, First(kind(10, 32)), torch.randn(shape))
+        assert found.scheme[0]
+        assert found.scheme[1] == "pytorch default"
+        assert found.variance == pytest.approx(1 / 96, rel=0.2)
+
+
 def test_an_orthogonal_weight_has_lecuns_variance(read):
     net = nn.Linear(64, 32)
     nn.init.orthogonal_(net.weight)

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from trainings import constant, trained
+from trainings import constant, fork, trained
 
 from sounding.measure.test import Untested
 from sounding.result import NotApplicable
+from sounding.rules.finding import Finding
 from sounding.rules.targets import EXPECTED, FRESH, uninformative_labels
 from sounding.zoo.nets import mlp
 
@@ -26,6 +27,9 @@ def labels(fit, fresh, samples=512, fitted=1536):
 
 def suspected(examine):
     return examine(mlp(64, 32, 10)).readings
+
+
+SOMETHING = {"explained": 0.5, "error": 0.01}
 
 
 def test_a_true_relation_is_missed_once_in_44():
@@ -55,8 +59,32 @@ def test_learnt_by_heart(examine):
     ],
 )
 def test_refuted_or_not_enough_evidence(test, examine):
-    readings = trained(suspected(examine), constant=constant(2.30, 2.22), labels=test)
+    made = {"constant": constant(2.30, 2.22), "labels": test, "baseline": SOMETHING}
+    readings = trained(suspected(examine), **made)
     assert "on those that it was fitted to" in uninformative_labels(readings)
+
+
+NOTHING = {"explained": -0.01, "error": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        ({}, True),
+        ({"baseline": {"explained": 0.04, "error": 0.01}}, False),
+        ({"baseline": {"explained": 0.0, "error": 0.05}}, False),
+        ({"faster": fork(2.2, 1.6)}, False),  # a changed training finds something
+        ({"faster": fork(2.2, 2.1)}, True),
+        ({"constant": constant(2.30, 1.6)}, False),  # the net does
+        ({"labels": labels(5, 3.0)}, False),
+    ],
+)
+def test_found_by_no_learner(made, found, examine):
+    given = {"constant": constant(2.30, 2.22), "labels": labels(5, 0.3), "baseline": NOTHING}
+    finding = uninformative_labels(trained(suspected(examine), **(given | made)))
+    assert isinstance(finding, Finding) == found
+    if found:
+        assert "a regression on the inputs explains -1% ± 1%" in finding.message
 
 
 def test_suspected_where_little_was_learnt_or_late(examine):

@@ -53,6 +53,20 @@ def test_silent_on_two_views_with_noise(examine, batch):
     assert duplicated_samples(examine(net, data=twice).readings) is None
 
 
+@pytest.mark.parametrize(
+    ("copies", "now", "severity"),
+    [(32, 2.0, "problem"), (32, 0.4, "caution"), (64, 0.4, "problem"), (1, 2.0, None)],
+)
+def test_copies_in_the_stored_batches(ran, examine, copies, now, severity):
+    """Outputs may agree by chance; the inputs are looked at where a training was watched."""
+    readings = examine(mlp(64, 16, 10)).readings
+    tests = {"copies": {"rows": 64.0, "copies": float(copies)}}
+    finding = duplicated_samples(ran(readings=readings, constant=(2.3, now), tests=tests))
+    assert (finding and finding.severity) == severity
+    if finding:
+        assert finding.measured["samples"] == 64 // copies
+
+
 def test_not_applicable_where_the_loss_was_not_seen(examine):
     readings = examine(mlp(64, 8, 4), loss=lambda output, _: output.square().mean()).readings
     with pytest.raises(NotApplicable):

@@ -1,5 +1,6 @@
 """Interventions on a watched loop, beside the same thing done by hand or in closed form."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -172,6 +173,106 @@ def test_the_best_constant_of_cross_entropy_is_the_entropy_of_the_labels():
     assert found["start_loss"] == pytest.approx(losses[0], rel=0.1)
     assert found["now_loss"] < 0.5 * entropy
     assert found["learned"] > 3
+
+
+def test_the_best_constant_before_a_sigmoid_that_stands_in_the_loop():
+    """Four sigmoids against one label in four: 1/4 x 3/4; with a second sigmoid it were 1/4."""
+
+    def loss(output, y):
+        return (torch.sigmoid(output) - F.one_hot(y, 4)).square().mean()
+
+    found = watched(loss=loss, lr=0.01)[0].make("constant")
+    assert found["constant_loss"] == pytest.approx(0.25 * 0.75, rel=0.02)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_grey_targets_leave_a_floor(inside):
+    """Perfect predictions of t cost -t log t - (1 - t) log(1 - t): by hand, over all targets."""
+    x = data()[0]
+    target = torch.rand(512, 4, generator=torch.Generator().manual_seed(2))
+    bce = F.binary_cross_entropy if inside else F.binary_cross_entropy_with_logits
+    make = lambda: net(last=nn.Sigmoid() if inside else None)  # noqa: E731
+    found = watched(make, xy=(x, target), loss=bce, lr=0.01)[0].make("constant")
+    entropy = -(target * target.log() + (1 - target) * (1 - target).log()).mean()
+    assert found["floor"] == pytest.approx(float(entropy), rel=1e-3)
+    hard = watched(xy=(x, (target > 0.5).float()), loss=F.binary_cross_entropy_with_logits)
+    assert hard[0].make("constant")["floor"] < 1e-4
+
+
+def test_the_floor_of_an_autoencoder_is_that_of_its_inputs():
+    x = data()[0].sigmoid()
+    make = lambda: nn.Linear(8, 8)  # noqa: E731
+    bce = F.binary_cross_entropy_with_logits
+    torch.manual_seed(0)
+    observer = Observer()
+    with observer.watching():
+        model = make()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(20):
+            rows = x[32 * step % 512 :][:32]
+            optimizer.zero_grad()
+            bce(model(rows), rows).backward()
+            optimizer.step()
+    (record,) = observer.records.values()
+    found = Interventions(record.scene()).make("constant")
+    entropy = -(x * x.log() + (1 - x) * (1 - x).log())
+    assert found["floor"] == pytest.approx(float(entropy.mean()), rel=0.02)
+
+
+# -- models that are called in parts ---------------------------------------------------------------
+
+
+class Coder(nn.Module):
+    """Has no forward pass of its own: the loop calls its parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 16), nn.Tanh())
+        self.head = nn.Linear(16, 4)
+
+
+def coded(lr, *, observer=None, steps=60):
+    torch.manual_seed(0)
+    x, y = data()
+    with observer.watching() if observer else contextlib.nullcontext():
+        model = Coder()
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+        losses = []
+        for step in range(steps):
+            rows = torch.arange(32 * step, 32 * step + 32) % 512
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model.head(2 * model.encoder(x[rows])), y[rows])
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    return np.array(losses)
+
+
+def test_a_fork_of_a_model_that_is_called_in_parts():
+    observer = Observer()
+    losses = coded(0.01, observer=observer)
+    assert not observer.failures
+    (record,) = observer.records.values()
+    assert [c.name for c in record.readings[0].calls if c.weight] == ["encoder.0", "head"]
+    interventions = Interventions(record.scene())
+    fork = interventions.make("slower")
+    np.testing.assert_allclose(fork.curves["as_is"], losses, rtol=1e-5)
+    np.testing.assert_allclose(fork.curves["changed"], coded(0.001), rtol=1e-4)
+    found = interventions.make("constant")
+    shares = data()[1].bincount() / 512
+    assert found["constant_loss"] == pytest.approx(float(-(shares * shares.log()).sum()), rel=0.02)
+    assert interventions.make("mixing")["eval"] == 0
+
+
+def test_copies_are_counted_in_the_stored_batches():
+    x, y = data()
+    assert watched(xy=(x, y))[0].make("copies")["copies"] == 1
+    twice = torch.cat([torch.arange(16 * k, 16 * k + 16).repeat(2) for k in range(16)])
+    found = watched(xy=(x[twice], y[twice]))[0].make("copies")
+    assert (found["rows"], found["copies"]) == (32, 2)
+    other = y[twice].clone()
+    other[::32] = (other[::32] + 1) % 4  # one sample of a batch has two targets
+    assert watched(xy=(x[twice], other))[0].make("copies")["copies"] == 1
 
 
 def test_a_loss_without_a_minimum_has_no_best_constant():

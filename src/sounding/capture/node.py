@@ -21,6 +21,7 @@ class Node:
     inputs: list[int]  # calls that made its inputs, each once
     inside: bool = True  # while a module of the model was running
     main: int = -1  # the input that carries the signal
+    severed: int = -1  # the call that an input was computed from without a gradient
     depth: int = 0  # weighted calls on the way along `main` from the input
     ancestors: int = 0  # as bits: the calls that its numbers depend on, itself included
     dtype: str = ""  # of the output, 'float16'

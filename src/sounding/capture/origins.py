@@ -21,6 +21,7 @@ class Origins:
         self._buffers = {id(b) for b in model.buffers()}
         self._makers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._views: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}
+        self._severed: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._functions: dict[Any, int] = {}  # autograd nodes of recorded outputs
         self.used: set[str] = set()  # parameters that took part in a call
 
@@ -38,6 +39,17 @@ class Origins:
         self._makers[id(tensor)] = (weakref.ref(tensor), index)
         if index != CONSTANT and tensor.grad_fn is not None:
             self._functions[tensor.grad_fn] = index
+
+    def sever(self, tensor: torch.Tensor, index: int) -> None:
+        """`tensor` was computed from what the call `index` made, and carries no gradient to it."""
+        self._severed[id(tensor)] = (weakref.ref(tensor), index)
+
+    def severed(self, given: list[torch.Tensor]) -> int:
+        """The last call that one of these was computed from without a gradient; -1: none."""
+        if not self._severed:
+            return -1
+        known = ((self._severed.get(id(t)), t) for t in given)
+        return max((e[1] for e, t in known if e is not None and e[0]() is t), default=-1)
 
     def parameter(self, tensor: torch.Tensor) -> str:
         """The name of the parameter that `tensor` is, or is a view of; '' for all others."""

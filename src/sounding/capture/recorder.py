@@ -45,6 +45,7 @@ class _Before(NamedTuple):
     name: str
     arrivals: list[Arrival]
     strange: bool  # whether an input is of unknown origin
+    severed: int  # the call that an input was computed from without a gradient, -1: none
     activation: str | None
     preactivation: torch.Tensor | None
 
@@ -62,6 +63,7 @@ class Recorder:
         self.compared: Comparison | None = None  # how the loss was called
         self.strangers: dict[str, int] = {}  # calls with a tensor of nobody that wants one
         self.cut = False  # another call began before the loss of this one was there
+        self.in_parts = False  # modules of the model are called, but not the model itself
         self._ended = False
         self.scope = Scope(model, prefix)
         self.origins = Origins(model)
@@ -139,6 +141,10 @@ class Recorder:
         if self.compared is not None:
             self._guarded(self.compared.ends_with, loss)
 
+    def goes_on(self, module: nn.Module) -> bool:
+        """Whether a call of `module` belongs to this pass: a part of the model, after others."""
+        return not self._ended and module is not self.model and self.scope.knows(module)
+
     # -- module hooks -----------------------------------------------------------------------
 
     def enter(self, module: nn.Module, args: Any) -> None:
@@ -147,6 +153,7 @@ class Recorder:
             self._guarded(self._meet, args)  # what it is given was made outside of it
             self.scope.enter(module)
         elif self.scope.enter(module):
+            self.in_parts |= module is not self.model
             self.inputs(args)
 
     def _meet(self, given: Any) -> None:
@@ -209,7 +216,8 @@ class Recorder:
         preactivation = None
         if activation and args and isinstance(args[0], torch.Tensor):
             preactivation = self.graph.sample_of(args[0])
-        return _Before(name, arrivals, strange, activation, preactivation)
+        severed = self.origins.severed(given)
+        return _Before(name, arrivals, strange, severed, activation, preactivation)
 
     def _after(
         self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -229,7 +237,7 @@ class Recorder:
             known = [self.graph.add_input(data)]
         if not made or (not known and name not in operations.WEIGHTED):
             if not before.strange:
-                self._set_aside(tensors(output), known)
+                self._set_aside(tensors(output), known, before.severed)
             return
         role = role_of(name, before.activation, weighs, [self.nodes[k] for k in known])
         carrier = self._carrier(role, weighs, args, kwargs)
@@ -255,11 +263,17 @@ class Recorder:
         made = maker is not None and maker >= 0 and self.nodes[maker].role != "input"
         return maker if made else None
 
-    def _set_aside(self, made: list[torch.Tensor], known: list[int]) -> None:
-        """Claim what carries no signal: constants; indices that were cut from an input stay it."""
+    def _set_aside(self, made: list[torch.Tensor], known: list[int], severed: int) -> None:
+        """Claim what carries no signal: constants; indices that were cut from an input stay it.
+
+        Of what was computed from the model's own numbers (by argmax, say) it is noted from which.
+        """
         of_inputs = known and all(self.nodes[k].role == "input" for k in known)
+        source = max(known, default=severed)
         for tensor in made:
             self.origins.claim(tensor, known[0] if of_inputs else CONSTANT)
+            if not of_inputs and source >= 0:
+                self.origins.sever(tensor, source)
 
     def _pass_on(self, args: tuple[Any, ...], output: Any) -> None:
         """The output holds the values of the first argument: its maker made it."""
@@ -271,6 +285,8 @@ class Recorder:
             self.origins.same_parameter(output, name)
         elif maker is not None:
             self.origins.claim(output, maker)
+            if (severed := self.origins.severed([first])) >= 0:
+                self.origins.sever(output, severed)
 
     def _carrier(
         self, role: str, weighs: Weighting | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -292,6 +308,7 @@ class Recorder:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
+        node.severed = before.severed
         if self.scope.inside:
             self._look_for_strangers(node, args, kwargs)
         if node.role == "weight" and weighs is not None:

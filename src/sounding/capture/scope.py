@@ -36,6 +36,10 @@ class Scope:
         """Qualified name of the innermost module that is running."""
         return self._running[-1][0].partition("@")[0] if self._running else ""
 
+    def knows(self, module: nn.Module) -> bool:
+        """Whether it is one of the model's."""
+        return id(module) in self._names
+
     def enter(self, module: nn.Module) -> bool:
         """A module begins; False if it is none of the model's."""
         name = self._names.get(id(module))

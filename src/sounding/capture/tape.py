@@ -3,6 +3,10 @@
 A script's loss is no function that one could call: it is whatever stands between the model's call
 and `backward`. The tape writes these calls down as they run. Tensors made on the way are known by
 number and not kept; what comes from elsewhere (targets, masks, parameters) is.
+
+Where only a part of the model is called (an encoder, whose output goes through a decoder later, or
+through a product with the embeddings), the tape has layers on it. It is then parted behind the last
+one: what stands before that makes the output from what the part returned.
 """
 
 from __future__ import annotations
@@ -35,8 +39,10 @@ class Tape(TorchFunctionMode):
         self._calls: list[tuple[Callable, tuple, dict[str, Any], tuple[int, ...]]] = []
         self._count = 0
         self._loss: int | None = None
+        self._split = 0  # calls that still belong to the model
+        self._handed: list[int] = []  # what they leave to those behind them, the latest first
         self.ended = False
-        self.outputs = len(tensors(output))
+        self.outputs = self._returned = len(tensors(output))
         for tensor in (*tensors(output), *tensors(inputs)):
             self._claim(tensor)
 
@@ -47,9 +53,49 @@ class Tape(TorchFunctionMode):
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors from elsewhere that the calls take, in order: targets, masks, parameters."""
-        found = [t for _, args, kwargs, _ in self._calls for t in tensors((args, kwargs))]
+        """The tensors from elsewhere that the loss takes, in order: targets, masks, parameters."""
+        found = [t for _, *given, _ in self._calls[self._split :] for t in tensors(given)]
         return list({id(t): t for t in found}.values())
+
+    @property
+    def operations(self) -> set[str]:
+        """The names of what is called on the way to the loss."""
+        return {canonical(getattr(f, "__name__", "")) for f, *_ in self._calls[self._split :]}
+
+    def part(self, weights: set[int]) -> None:
+        """Everything up to the last call with one of these parameters belongs to the model.
+
+        Args:
+            weights: Their identities.
+        """
+        weighing = [
+            at
+            for at, (_, args, kwargs, _) in enumerate(self._calls)
+            if any(id(t) in weights for t in tensors((args, kwargs)))
+        ]
+        if self._split or not weighing or self._loss is None:
+            return
+        self._split = weighing[-1] + 1
+        made = {n for *_, numbers in self._calls[: self._split] for n in numbers}
+        known = made | set(range(self._returned))
+        used = {self._loss}
+        for _, args, kwargs, _ in self._calls[self._split :]:
+            used |= _numbers((args, kwargs))
+        self._handed = sorted(known & used, reverse=True)
+        self.outputs = len(self._handed)
+
+    def lead(self, inputs: Any, returned: Any) -> Any:
+        """The model's output, of what the part of it that was called has returned."""
+        if not self._split:
+            return returned
+        values = self._run(self._calls[: self._split], self._given(inputs, returned), {})
+        return tuple(values[number] for number in self._handed)
+
+    def depends(self, rows: int) -> bool:
+        """Whether the model is given more of the batch behind the part that was called."""
+        held = [t for _, *given, _ in self._calls[: self._split] for t in tensors(given)]
+        data = [t for t in held if t.dim() and not isinstance(t, torch.nn.Parameter)]
+        return any(t.shape[0] == rows for t in data)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Run the call, and write it down if it makes a tensor out of a known one."""
@@ -91,22 +137,33 @@ class Tape(TorchFunctionMode):
         given = tensors(output)
         if self._loss is None or len(given) != self.outputs:
             raise ValueError("the way from the model's output to the loss was not seen")
-        values: dict[int, torch.Tensor] = dict(enumerate((*given, *tensors(inputs))))
+        values = self._given(inputs, () if self._split else given)
+        values |= dict(zip(self._handed, given, strict=False))
+        return self._run(self._calls[self._split :], values, exchanged or {})[self._loss]
 
+    def _given(self, inputs: Any, returned: Any) -> dict[int, torch.Tensor]:
+        """The values of the slots that are there before the first call."""
+        return dict(enumerate(tensors(returned))) | dict(
+            enumerate(tensors(inputs), start=self._returned)
+        )
+
+    def _run(
+        self, calls: list[Any], values: dict[int, torch.Tensor], exchanged: Mapping[int, Any]
+    ) -> dict[int, torch.Tensor]:
         def filled(held: Any) -> Any:
             if isinstance(held, _Slot):
                 return values[held.number]
             if isinstance(held, torch.Tensor):
-                return (exchanged or {}).get(id(held), held)
+                return exchanged.get(id(held), held)
             return mapped(held, filled)
 
-        for function, args, kwargs, made in self._calls:
+        for function, args, kwargs, made in calls:
             name = getattr(function, "__name__", "")
             if _in_place(name) and isinstance(args[0], torch.Tensor):
                 args = (args[0].clone(), *args[1:])
             result = function(*filled(args), **filled(kwargs))
             values.update(zip(made, tensors(result), strict=False))
-        return values[self._loss]
+        return values
 
     def _claim(self, tensor: torch.Tensor) -> int:
         self._known[id(tensor)] = (weakref.ref(tensor), self._count)
@@ -123,6 +180,20 @@ class Tape(TorchFunctionMode):
             number = self._number(value)
             return value if number is None else _Slot(number)
         return mapped(value, self._held)
+
+
+def _numbers(held: Any) -> set[int]:
+    """The slots in a call's arguments."""
+    found: set[int] = set()
+
+    def note(value: Any) -> Any:
+        if isinstance(value, _Slot):
+            found.add(value.number)
+            return value
+        return mapped(value, note)
+
+    note(held)
+    return found
 
 
 def _in_place(name: str) -> bool:

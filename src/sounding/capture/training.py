@@ -239,6 +239,10 @@ class Training:
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         """The outermost call of a model in training."""
+        if isinstance(self._recorder, Recorder) and self._recorder.goes_on(module):
+            self._running = (module, args, _keywords(module), self._recorder)
+            self._recorder.enter(module, args)
+            return
         if self._recorder is not None:  # a second call before backward is no part of the first
             self._recorder.finish()
             self._recorder.cut = True
@@ -269,6 +273,8 @@ class Training:
         if output is None:
             self._end_pass()
             return
+        if self._tape is not None and self.root(module) is not module:
+            return  # one more part of a model that is called in parts
         tape = self._ask(self.listener.output, module, (given, keywords), output)
         if tape is not None:
             self._tape, self._open = tape, True

@@ -90,6 +90,7 @@ def _call(node: Node, nodes: list[Node], model: nn.Module) -> Call:
         role=node.role,
         inputs=tuple(node.inputs),
         main=node.main,
+        severed=node.severed,
         arguments=node.arguments,
         weight=node.weight,
         bias=node.bias,

@@ -30,6 +30,7 @@ class Call(Result):
     role: str
     inputs: tuple[int, ...] = ()  # indices of the calls that made its inputs
     main: int = -1  # the input on the main path (the one behind most weighted calls), -1: none
+    severed: int = -1  # the call that an input comes from through argmax and the like, -1: none
     arguments: dict[str, float] = dataclasses.field(default_factory=dict)  # {'slope': 0.1}
     weight: str = ""  # parameter names, '' where the tensor is no parameter itself
     bias: str = ""

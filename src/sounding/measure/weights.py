@@ -15,6 +15,7 @@ from sounding.theory.activations import activation
 from sounding.theory.initialisation import closest_scheme, required_gain
 
 LOOKUPS = ("embedding", "embedding_bag")
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}  # blocks of rows, one a gate
 
 
 def weights(recording: Recording, calls: tuple[Call, ...]) -> Weights:
@@ -80,7 +81,8 @@ def _kurtoses(samples: list[np.ndarray]) -> np.ndarray:
 def _scheme(call: Call, matrix: Matrix, variance: float, kurtosis: float) -> str:
     """The known initialisation that gives this variance, '' for none.
 
-    By torch's own count of the fans, which is what torch's initialisers went by.
+    By torch's own count of the fans, which is what torch's initialisers went by; the recurrent
+    layers of torch draw all their weights as if each fan were the number of hidden units.
     """
     if call.operation in LOOKUPS or not variance < math.inf:
         return ""
@@ -88,6 +90,9 @@ def _scheme(call: Call, matrix: Matrix, variance: float, kurtosis: float) -> str
     fan_in, fan_out = matrix.shape[1] * field, matrix.shape[0] * field
     count = math.prod(matrix.shape)
     found = closest_scheme(variance, fan_in, fan_out, count, kurtosis=kurtosis)
+    if gates := GATES.get(call.operation.removesuffix("_cell"), 0):
+        hidden = matrix.shape[0] // gates
+        found = found or closest_scheme(variance, hidden, hidden, count, kurtosis=kurtosis)
     return found[0] if found else ""
 
 
@@ -100,7 +105,7 @@ def needed_variance(call: Call) -> float:
     """
     if call.operation in LOOKUPS or not call.fan_in or "_cell" in call.operation:
         return math.nan
-    if call.operation in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+    if call.operation in GATES:
         return math.nan
     return _needed(call.activation or "identity", tuple(sorted(call.activation_arguments.items())))
 

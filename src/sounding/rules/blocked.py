@@ -54,13 +54,24 @@ def blocked_gradient(readings: Readings) -> Finding | str | None:
         name="blocked-gradient",
         severity="problem",
         message=f"no gradient ever reaches {last.name}, though the optimiser holds its weights and "
-        f"{first.name} is computed from it ({len(cut)} parameters in all): take away the detach(), "
-        f"no_grad(), .data, .item() or numpy() between {last.name} and {first.name}",
+        f"{first.name} is computed from it ({len(cut)} parameters in all): {_way(last, first)}",
         layers=tuple(sorted(cut)),
         source=loop.cut_source or last.source,
         measured={"parameters_without_gradient": float(len(cut))},
         expected={"parameters_without_gradient": 0.0},
         confidence="exact",
+    )
+
+
+def _way(last: Call, first: Call) -> str:
+    if first.severed >= 0:
+        return (
+            f"argmax, round, a comparison or the like between {last.name} and {first.name} has no "
+            "gradient; take a softmax, or a straight-through estimate"
+        )
+    return (
+        "take away the detach(), no_grad(), .data, .item() or numpy() between "
+        f"{last.name} and {first.name}"
     )
 
 
@@ -112,6 +123,8 @@ def _between(readings: Readings, cut: frozenset[str]) -> tuple[Call, Call] | Non
             behind[index] = index
         elif sources:
             behind[index] = max(sources)
+        elif call.severed in behind:
+            behind[index] = behind[call.severed]
         elif (lost := _lost(readings, index, behind)) >= 0:
             behind[index] = lost
         if call.weight in reached and index in behind:

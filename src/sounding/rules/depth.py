@@ -21,6 +21,7 @@ import numpy as np
 
 from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
+from sounding.rules.harm import above, where_made
 from sounding.rules.scale import outlier
 from sounding.rules.trunk import POOLS, last_normalisation, trunk, unrepeated
 
@@ -103,6 +104,8 @@ def learned(readings: Readings, least: float = 0.5) -> str | None:
     Compares the first and the last tenth of the watched run; the fall must exceed two standard
     errors and the fraction `least` of the first. By default half: the bias of the last layer alone
     fits the mean of the targets, or the classes' frequencies, and lowers the loss by that much.
+    A loss that is still clearly above the best constant prediction's has not begun to learn, from
+    whatever height it fell.
     """
     history = readings.history
     if history is None or len(history.values) < 20:
@@ -114,9 +117,16 @@ def learned(readings: Readings, least: float = 0.5) -> str | None:
         return None
     fall = first.mean() - last.mean()
     error = math.sqrt(first.var(ddof=1) / count + last.var(ddof=1) / count)
-    if fall > 2 * error and fall > least * abs(first.mean()):
+    if fall > 2 * error and fall > least * abs(first.mean()) and not _above_constant(readings):
         return f"the loss fell from {first.mean():.3g} to {last.mean():.3g} in {len(values)} steps"
     return None
+
+
+def _above_constant(readings: Readings) -> bool:
+    if readings.course is None:
+        return False
+    constant = where_made(readings, lambda: readings.test("constant"))
+    return constant is not None and above(constant)
 
 
 def adaptive(readings: Readings) -> bool | None:

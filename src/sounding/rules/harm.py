@@ -1,7 +1,7 @@
 """What counts as harm: how little a run has learnt, or how much better it is with one change.
 
 The yardstick is the best constant prediction. What a net lowers its loss by below that, it has
-learnt from the inputs.
+learnt from the inputs; what a perfect prediction leaves (of grey targets, `floor`), nobody can.
 
 HALF. A net that explains less than half of what the best constant leaves has more to learn than it
 has learnt; the same half divides learning from not learning in `depth.learned`. And a cause that
@@ -24,6 +24,7 @@ from sounding.measure.test import Test, Untested
 from sounding.result import NotApplicable
 
 HALF, QUARTER = 0.5, 0.25
+TWENTIETH = 0.05  # of the best constant's loss: a fifth of the QUARTER that there is to explain
 ERRORS = 3.0  # standard errors: one in 700 by chance, and a run has few tests
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ def explained(constant: Test) -> float:
     level, now = constant["constant_loss"], constant["now_loss"]
     if not math.isfinite(now):
         return -math.inf
-    return 1 - now / level if level > 0 and now >= 0 else math.nan
+    floor = constant.values.get("floor", 0.0)
+    return (level - now) / (level - floor) if level > floor and now >= 0 else math.nan
 
 
 def above(constant: Test) -> bool:
@@ -84,11 +86,10 @@ def relief(readings: Readings, name: str) -> Relief:
     fork = readings.test(name)
     level, end = constant.get("constant_loss", fork["start"]), constant.get("now_loss", math.nan)
     changed, as_is = fork["changed"], fork["as_is"]
-    if not math.isfinite(as_is):
-        level = max(level, fork["start"])  # what diverges is beaten by what falls at all
-    reached = as_is if math.isfinite(as_is) else level  # what diverges has learnt nothing
-    reached = min(reached, end) if math.isfinite(end) else reached
-    gain, floor = reached - changed, min(0.0, changed)
+    reached = min((loss for loss in (as_is, end) if math.isfinite(loss)), default=math.nan)
+    if not math.isfinite(reached):  # what diverges has learnt nothing, and falling at all beats it
+        reached = level = max(level, fork["start"])
+    gain, floor = reached - changed, min(constant.get("floor", 0.0), changed)
     main = min(HALF * (reached - floor), max(level - reached, 0.0)) * math.isfinite(as_is)
     said = f"the loss ends at {changed:.3g} instead of {as_is:.3g} in {fork['steps']:.0f} steps"
     harmful = (

@@ -9,7 +9,7 @@ from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.comparison import called
 from sounding.rules.finding import Finding
-from sounding.rules.harm import relief
+from sounding.rules.harm import HALF, explained, relief, where_made
 from sounding.rules.trunk import trunk
 
 STANDARDISE = Remedy(name="standardise_inputs", touches="architecture")
@@ -61,27 +61,41 @@ def duplicated_samples(readings: Readings) -> Finding | str | None:
     """SD416: all samples of a batch are one, or each occurs equally often.
 
     Exact: inputs that do not differ at all, or pairs of output and target that occur twice, all of
-    them, or three times. Drawing at random repeats some samples more than others.
+    them, or three times. Drawing at random repeats some samples more than others. Of a training the
+    stored inputs themselves are compared (the test 'copies'), where outputs may agree by chance;
+    and copies are a problem where less than half was learnt.
     """
     call = called(readings)
     inputs = [i for i, one in enumerate(readings.calls) if one.role == "input"]
     spreads = readings.signal.spread[inputs]
     alike = call.silent is not None and bool(call.silent.all())
     if len(inputs) and alike and readings.batch >= SAME and bool((spreads == 0).all()):
-        return _finding(readings, readings.batch, readings.batch)
+        return _finding(readings.batch, readings.batch, harm=True)
     rows = call.output.shape[0]
-    if call.copies < 2 or rows // call.copies < SAME // 2:
+    copies = call.copies
+    if copies < 2 and readings.course is not None:
+        test = where_made(readings, lambda: readings.test("copies"))
+        copies = 1 if test is None or test["rows"] != rows else int(test["copies"])
+    if copies < 2 or rows < SAME:
         return None
-    return _finding(readings, call.copies, rows)
+    return _finding(copies, rows, harm=copies == rows or _unlearnt(readings))
 
 
-def _finding(readings: Readings, copies: int, rows: int) -> Finding:
-    whole = copies == rows
-    what = "are one and the same" if whole else f"are {rows // copies}, each {copies} times"
+def _unlearnt(readings: Readings) -> bool:
+    if readings.course is None:
+        return False
+    constant = where_made(readings, lambda: readings.test("constant"))
+    return constant is not None and explained(constant) < HALF
+
+
+def _finding(copies: int, rows: int, *, harm: bool) -> Finding:
+    what = (
+        "are one and the same" if copies == rows else f"are {rows // copies}, each {copies} times"
+    )
     return Finding(
         code="SD416",
         name="duplicated-samples",
-        severity="problem" if whole else "caution",
+        severity="problem" if harm else "caution",
         message=f"the {rows} samples of the batch {what}: the step is that of a batch of "
         f"{rows // copies}; look at the sampler and the indices of the data set",
         layers=(),

@@ -8,10 +8,8 @@ from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.blocked import looped
 from sounding.rules.finding import Finding
-from sounding.rules.harm import ERRORS, QUARTER, relief, watched
+from sounding.rules.harm import ERRORS, QUARTER, TWENTIETH, relief, watched
 from sounding.rules.learning_rate import LOOK
-
-TWENTIETH = 0.05  # of the best constant's loss: a fifth of the QUARTER that there is to explain
 
 
 def nothing_learnt(readings: Readings) -> Finding | str | None:

@@ -14,7 +14,18 @@ from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.comparison import called, contradiction, squared, target_of
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, above, explained, relief, watched
+from sounding.rules.harm import (
+    ERRORS,
+    HALF,
+    QUARTER,
+    TWENTIETH,
+    above,
+    explained,
+    relief,
+    watched,
+    where_made,
+)
+from sounding.rules.learning_rate import LOOK
 from sounding.rules.loss_input import matched
 
 DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
@@ -34,7 +45,9 @@ def uninformative_labels(readings: Readings) -> Finding | str | None:
 
     Suspected where the net hardly beats a constant, or did not yet do so in its first steps. The
     test 'labels' decides: a net fitted to some batches does better with
-    the true targets than with exchanged ones there, and no better on the others.
+    the true targets than with exchanged ones there, and no better on the others. Where a net can
+    hardly be fitted, a second and quite different learner is asked, the regression of the test
+    'baseline': what neither of them finds, and no changed training either, is hardly there.
     """
     call = called(readings)
     course = watched(readings)
@@ -61,8 +74,11 @@ def uninformative_labels(readings: Readings) -> Finding | str | None:
     said += " standard errors better than exchanged ones"
     fitted = test.values.get("n_fit", 48 * readings.batch)  # of 64 batches a quarter is held out
     expected = HALF * fit * math.sqrt(samples / fitted)
-    if not expected >= EXPECTED or not fresh < FRESH or samples < ENOUGH:
+    if not fresh < FRESH or samples < ENOUGH:
         return f"{said}; on those that it was fitted to, {fit:.1f}"
+    if not expected >= EXPECTED:
+        weak = f"{said}; on those that it was fitted to, {fit:.1f}"
+        return _found_by_none(readings, constant, said) or weak
     return _uninformative(
         readings,
         call,
@@ -70,6 +86,30 @@ def uninformative_labels(readings: Readings) -> Finding | str | None:
         "at how inputs and targets are brought together, shuffled and sorted",
         {"z_fresh": fresh, "z_fit": fit},
         {"z_fresh": expected},
+    )
+
+
+def _found_by_none(readings: Readings, constant: Test, said: str) -> Finding | None:
+    """Nothing is learnt in a hundred steps, by no changed training, and by a regression neither."""
+    floor, level = constant.values.get("floor", 0.0), constant["constant_loss"]
+    least = QUARTER * (level - floor)
+    forks = [t.values["changed"] for t in readings.tests.values() if "changed" in t.values]
+    if watched(readings).steps < LOOK or not explained(constant) < QUARTER:
+        return None
+    if any(level - changed > least for changed in forks):
+        return None
+    baseline = where_made(readings, lambda: readings.test("baseline"))
+    if baseline is None or baseline["explained"] + ERRORS * baseline["error"] > TWENTIETH:
+        return None
+    simple, unsure = baseline["explained"], baseline["error"]
+    return _uninformative(
+        readings,
+        called(readings),
+        f"{said}, and a regression on the inputs explains {simple:.0%} ± {unsure:.0%} of the "
+        "targets' variance: nothing in the inputs tells the targets; look at how they are "
+        "brought together, shuffled and sorted",
+        {"explained": simple},
+        {"explained": TWENTIETH},
     )
 
 

@@ -208,12 +208,13 @@ class Observer(Listener):
         return any(r.model is root and not r.readings for r in every)
 
     def _kept(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
-        root = unwrapped(self.training.root(model))
+        top = self.training.root(model)
+        root = unwrapped(top)
         every = (*self._waiting.values(), *self.records.values())
         record = next((r for r in every if r.model is root and r.open), None)
-        if record is None or model is not root:
+        if record is None or (model is not root and model is top):  # it is a wrapper
             return None
-        step, tape = record.keep(given, output)
+        step, tape = record.keep(model, given, output)
         self._now.kept.append(step)
         return tape
 
@@ -297,7 +298,7 @@ class Observer(Listener):
         self._own += recorder.seconds
         if isinstance(recorder, Recorder):
             record.facts.look(recorder, recorder.model, optimizer, self._held())
-            if record.due and not is_compiled(recorder.model):
+            if record.due and not is_compiled(recorder.model) and not recorder.in_parts:
                 self._layers[id(recorder.model)] = Layers(recorder)
         elif recorder.broken:
             self._layers.pop(id(recorder.model), None)

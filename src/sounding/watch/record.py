@@ -91,12 +91,16 @@ class Record:
         self.optimizer, self._since = optimizer, self.count
         self.facts.remade += 1
 
-    def keep(self, given: Any, output: Any) -> tuple[Step, Tape]:
-        """A call of the model, with a tape for what follows; its tensors are copied."""
+    def keep(self, called: nn.Module, given: Any, output: Any) -> tuple[Step, Tape]:
+        """A call of the model, or of a part of it, with a tape for what follows.
+
+        Its tensors are copied.
+        """
         tape = Tape(given, output)
         args, kwargs = with_tensors(given, lambda t: t.detach().clone())
         self._bytes += sum(t.numel() * t.element_size() for t in tensors((args, kwargs)))
-        return Step(args, kwargs, tape, _autocast(self.model)), tape
+        part = None if called is self.model else called
+        return Step(args, kwargs, tape, _autocast(self.model), part), tape
 
     def step(self, now: Now, norm: Any, seconds: float, waited: float) -> None:
         """One step has been made, `seconds` after the one before, of which it `waited` so many."""
@@ -142,6 +146,12 @@ class Record:
 
     def scene(self) -> Scene:
         """What interventions work on."""
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        own = {id(p) for p in self.model.parameters()} | {
+            id(p) for g in groups for p in g["params"]
+        }
+        for step in self.steps:
+            step.tape.part(own)
         calls = [r.loss_call for r in self.readings if r.loss_call is not None]
         return Scene(
             model=self.model,

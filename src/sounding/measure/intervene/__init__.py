@@ -26,6 +26,7 @@ from sounding.measure.intervene.changes import (
     undropped,
     widened,
 )
+from sounding.measure.intervene.copies import copies
 from sounding.measure.intervene.deaths import deaths
 from sounding.measure.intervene.forks import Arm
 from sounding.measure.intervene.labels import labels
@@ -59,6 +60,7 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "saddle": saddle,
     "classes": classes,
     "labels": labels,
+    "copies": copies,
     "recalibrated": recalibrated,
     "visits": visits,
     "deaths": deaths,

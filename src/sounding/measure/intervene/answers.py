@@ -36,7 +36,7 @@ def answers(scene: Scene) -> dict[str, float]:
         other = sequence.clone()
         other[:, at] = sequence.roll(1, 0)[:, at]
         given = with_tensors(step.given, lambda t: other if t is sequence else t)
-        changed = scene.tensor(scene.model(*given[0], **given[1]))
+        changed = scene.tensor(scene.answer(step, given))
     gap, spread = _places(changed - logits, step.rows, count), float(logits.std())
     own = at - shift
     return {

@@ -42,7 +42,7 @@ def standardised(scene: Scene) -> Iterator[None]:
     def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple((a - mean) / std if i == at else a for i, a in enumerate(args))
 
-    handle = scene.model.register_forward_pre_hook(hook)
+    handle = scene.called.register_forward_pre_hook(hook)
     try:
         yield
     finally:
@@ -124,20 +124,21 @@ class _Leaks(TorchFunctionMode):
 @contextlib.contextmanager
 def leaking(scene: Scene) -> Iterator[None]:
     """Inside the model a ReLU lets LEAK of what is negative through, so that no unit is dead."""
-    forward = scene.model.forward
+    model = scene.called
+    forward = model.forward
 
     def leaks(*args: Any, **kwargs: Any) -> Any:
         with _Leaks():
             return forward(*args, **kwargs)
 
-    own = scene.model.__dict__.get("forward")
-    scene.model.forward = leaks
+    own = model.__dict__.get("forward")
+    model.forward = leaks
     try:
         yield
     finally:
-        scene.model.__dict__.pop("forward")
+        model.__dict__.pop("forward")
         if own is not None:
-            scene.model.forward = own
+            model.forward = own
 
 
 @contextlib.contextmanager
@@ -230,7 +231,7 @@ def widened(scene: Scene) -> Iterator[None]:
     def widen(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.float() if tensor.dtype in HALF_KINDS else tensor
 
-    handle = scene.model.register_forward_pre_hook(
+    handle = scene.called.register_forward_pre_hook(
         lambda _, args, kwargs: (with_tensors(args, widen), with_tensors(kwargs, widen)),
         with_kwargs=True,
     )

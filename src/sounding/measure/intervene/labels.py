@@ -47,8 +47,8 @@ def labels(scene: Scene) -> dict[str, float]:
     for step, one in zip(scene.steps, marks, strict=True):
         kept = [row for row, mark in enumerate(one) if mark not in held]
         target = target_of(step, shape, kind)
-        if target is None:
-            raise ValueError("the target of a stored batch was not found")
+        if target is None or step.tape.depends(step.rows):
+            raise ValueError("the target of a stored batch, or a part of its input, was not found")
         if kept:
             rows = _filled(torch.tensor(kept), step)
             args, kwargs = exchanged(step.given, rows)
@@ -103,8 +103,8 @@ def _z(
         target = target_of(step, shape, kind)
         if target is None:
             raise ValueError("the target of a stored batch was not found")
-        args, kwargs = exchanged(step.given, _filled(rows, step))
-        parts.append((step, (args, kwargs), scene.model(*args, **kwargs), target, rows))
+        given = exchanged(step.given, _filled(rows, step))
+        parts.append((step, given, scene.answer(step, given), target, rows))
     generator = torch.Generator().manual_seed(0)
 
     def mean(*, mixed: bool) -> float:

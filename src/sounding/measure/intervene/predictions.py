@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sounding.capture.nested import with_tensors
+from sounding.capture.nested import tensors, with_tensors
 from sounding.measure.intervene.changes import exchanged, undropped
 from sounding.measure.intervene.scene import Scene, Step
 
 BATCHES = 16  # of the stored ones that are looked at
 SHOWN = 16  # classes up to which each has its recall
+GREY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 SHAPES = {
     "softmax": lambda c, d: torch.softmax(c, d),
     "log_softmax": lambda c, d: torch.log_softmax(c, d),
@@ -30,7 +31,8 @@ def constant(scene: Scene) -> dict[str, float]:
     """The loss of the best constant prediction, beside the model's first and last.
 
     The constant (one number an output unit, before the output's own softmax, sigmoid or the like)
-    is fitted through the user's own loss on the stored batches, by L-BFGS.
+    is fitted through the user's own loss on the stored batches, by L-BFGS. Where that is a binary
+    cross-entropy with grey targets, `floor` is what the targets themselves leave as predictions.
     """
     steps = _some(scene)
     fitted = fitted_constant(scene, steps)
@@ -43,6 +45,7 @@ def constant(scene: Scene) -> dict[str, float]:
         "now_error": _error(now),
         "batches": float(len(steps)),
     }
+    values["floor"] = _floor(scene, steps)
     gaps = fitted - now
     values["learned"] = float(gaps.mean() / _error(gaps)) if _error(gaps) > 0 else math.nan
     values["start_loss"] = math.nan
@@ -102,16 +105,49 @@ def fitted_constant(scene: Scene, steps: list[Step], *, sign: float = 1.0) -> np
     return found
 
 
+def _floor(scene: Scene, steps: list[Step]) -> float:
+    """The loss of perfect predictions, where these can be said and do not bring it to 0; else 0.
+
+    Grey targets t leave a binary cross-entropy of -t log t - (1 - t) log(1 - t) each. Whatever else
+    the model puts out is 0, which is what a divergence is least at.
+    """
+    call = scene.call
+    if call is None or call.function not in GREY or call.target is None:
+        return 0.0
+    left = []
+    for step in steps:
+        with torch.no_grad():
+            output = scene.output(step)
+        first, target = scene.tensor(output), _compared(step, call.target.shape[1:])
+        if target is None or target.numel() != first.numel():
+            return 0.0
+        scores = call.function == GREY[1] or "sigmoid" in step.tape.operations
+        perfect = target.to(first).reshape(first.shape)
+        perfect = torch.logit(perfect, eps=1e-6) if scores else perfect
+        bare = with_tensors(output, lambda t: torch.zeros_like(t) if t.is_floating_point() else t)
+        replaced = _filled(bare, perfect)
+        left.append(float(step.tape.replay(step.given, replaced, exchanged=scene.exchanged)))
+    return max(0.0, float(np.mean(left)))
+
+
+def _compared(step: Step, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """The target of a stored batch, which may be what the model was given."""
+    target = target_of(step, shape, "float")
+    given = (t for t in tensors(step.given) if t.is_floating_point() and t.shape[1:] == shape)
+    return next(given, None) if target is None else target
+
+
 def _form(scene: Scene, output: torch.Tensor) -> tuple[list[int], int, str]:
     """Shape of the constant, the dimension of its units, and what stands behind it."""
-    call = scene.call
+    call, later = scene.call, scene.steps[0].tape.operations
     labels = call is not None and call.function in ("cross_entropy", "nll_loss")
     along = 1 if labels and output.dim() > 1 else output.dim() - 1
     shape = [1] * output.dim()
     if output.dim() > 1:
         shape[along] = output.shape[along]
     same = call is not None and call.output.shape == tuple(output.shape)
-    return shape, along, call.operation if call is not None and same else ""
+    inside = call is not None and same and call.operation not in later
+    return shape, along, call.operation if call is not None and inside else ""
 
 
 def _filled(output: Any, value: torch.Tensor) -> Any:
@@ -180,11 +216,11 @@ def _mixed(scene: Scene, step: Step, *, first: bool) -> float:
     choice = torch.arange(step.rows)
     others = [row for row in range(step.rows) if row not in set(own.tolist())]
     choice[others] = own[torch.arange(len(others)) % half]
-    args, kwargs = exchanged(step.given, choice)
+    given = exchanged(step.given, choice)
     torch.manual_seed(0)
     before = scene.tensor(scene.output(step))[own]
     torch.manual_seed(0)
-    after = scene.tensor(scene.model(*args, **kwargs))[own]
+    after = scene.tensor(scene.answer(step, given))[own]
     spread = float(before.std())
     change = float((before - after).pow(2).mean().sqrt())
     return change / spread if spread > 0 else float(change > 0)

@@ -28,6 +28,7 @@ class Step:
     kwargs: dict[str, Any]
     tape: Tape
     autocast: torch.dtype | None = None  # that the call ran in, None: no automatic casts
+    called: nn.Module | None = None  # a part of the model, where the model itself is not called
 
     @property
     def given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -116,10 +117,27 @@ class Scene:
     several: bool = False  # other optimisers step in between
     exchanged: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)  # for constants
 
+    @property
+    def called(self) -> nn.Module:
+        """What the script calls: the model, or a part of it that the stored batches go into."""
+        return next((step.called for step in self.steps if step.called is not None), self.model)
+
     def output(self, step: Step) -> Any:
         """The model's output for a stored batch."""
+        return self.answer(step)
+
+    def answer(self, step: Step, given: Any = None) -> Any:
+        """The model's output for a stored batch, or for others `given` in its form.
+
+        Raises:
+            ValueError: If the model is given more of that batch on its way.
+        """
+        if given is not None and step.tape.depends(step.rows):
+            raise ValueError("the model is given more of the batch on its way to the output")
+        args, kwargs = given = given or step.given
         with step.casts():
-            return self.model(*step.args, **step.kwargs)
+            returned = (step.called or self.model)(*args, **kwargs)
+            return step.tape.lead(given, returned)
 
     def loss(self, step: Step) -> torch.Tensor:
         """The user's own loss of a stored batch, with its graph."""
