@@ -41,6 +41,7 @@ class Training(Result):
     clipped_from: np.ndarray  # (S,) 2-norm before clipping
     lr: np.ndarray  # (S,) of the first parameter group
     seconds: np.ndarray  # (S,) from the end of the step before to the end of this one
+    waited: np.ndarray  # (S,) of these, what the loop waited for a data loader of torch
     layers: tuple[str, ...]  # (L,) weighted calls in the order in which they ran
     examined: np.ndarray  # (E,) step numbers
     signal: np.ndarray  # (E, L) rms of the layer's output, exact over the batch
@@ -53,6 +54,9 @@ class Training(Result):
     effective_lr: np.ndarray  # (E, P) lr / (second + eps): the step that one unit of gradient makes
     parallel: str = ""  # 'DistributedDataParallel' or 'FSDP', of several processes
     weights: str = ""  # of such, a sum over all weights before the first step
+    # One for each set of samples whose loss the script computes without gradients; `steps` says
+    # how many were made before each evaluation.
+    held_out: tuple[Series, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,7 +130,7 @@ class Gathered:
         elif kind == "metric":
             point = _step(entry["step"]), _number(entry["value"])
             self.metrics.setdefault(str(entry["name"]), []).append(point)
-        elif kind in ("training", "steps", "layers", "depth"):
+        elif kind in ("training", "steps", "layers", "depth", "held_out"):
             number = int(entry["training"])
             if not 0 <= number < MOST_TRAININGS:
                 raise ValueError(f"there is no training {number}")
@@ -149,6 +153,7 @@ class Gathered:
 
 
 MOST_TRAININGS = 10_000
+MOST_SETS = 100
 MOST_PROCESSES = 100_000
 
 
@@ -162,6 +167,8 @@ class GatheredTraining:
         self.layers: dict[str, int] = {}  # column of every layer that was seen
         self.parameters: dict[str, int] = {}
         self.depths: list[Entry] = []
+        # of a set and the loss function's name, the steps and the losses
+        self.held_out: dict[tuple[int, str], list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def take(self, entry: Entry) -> None:
         """One entry that is marked as of this training."""
@@ -171,6 +178,8 @@ class GatheredTraining:
             self.about["eps"] = _number(entry.get("eps"))
         elif entry["kind"] == "steps":
             self.blocks.append(rows(entry))
+        elif entry["kind"] == "held_out":
+            self._held_out(entry)
         elif entry["kind"] == "layers":
             layers = [str(name) for name in entry["layers"]]
             parameters = [str(name) for name in entry["parameters"]]
@@ -182,6 +191,27 @@ class GatheredTraining:
                     known.setdefault(name, len(known))
         else:
             self.depths.append(self._depth(entry))
+
+    def _held_out(self, entry: Entry) -> None:
+        key = int(entry["set"]), str(entry["function"])
+        steps = np.array([_step(step) for step in entry["step"]], dtype=np.int64)
+        losses = np.array(entry["loss"], dtype=np.float64)
+        if steps.shape != losses.shape:
+            raise ValueError(f"{losses.shape} losses of {steps.shape} evaluations")
+        if key not in self.held_out and len(self.held_out) == MOST_SETS:
+            raise ValueError("too many sets of samples")
+        self.held_out.setdefault(key, []).append((steps, losses))
+
+    def evaluations(self) -> tuple[Series, ...]:
+        """The losses without gradients, set by set, in the order of their steps."""
+        found = []
+        several = len({place for place, _ in self.held_out}) > 1
+        for (place, function), parts in sorted(self.held_out.items()):
+            steps, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = np.argsort(steps, kind="stable")
+            name = f"{function} {place + 1}" if several else function
+            found.append(Series(quantity=name, unit="", steps=steps[order], values=losses[order]))
+        return tuple(found)
 
     def _depth(self, entry: Entry) -> Entry:
         layers, parameters = self.names[int(entry["layers"])]
@@ -213,6 +243,7 @@ class GatheredTraining:
             steps=columns.pop("step").astype(np.int64),
             layers=tuple(self.layers),
             parameters=tuple(self.parameters),
+            held_out=self.evaluations(),
             examined=np.array([depth["step"] for depth in self.depths], dtype=np.int64),
             **columns,
             **tables,
