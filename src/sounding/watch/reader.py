@@ -38,8 +38,12 @@ class Reader:
         """The entries that are whole by now and were not given before."""
         yield from self._rest()
         if self._replaced():
+            try:
+                new = self._opened()
+            except (OSError, ValueError):  # a new one whose first line is not there yet
+                return
             self._file.close()
-            self._file = self._opened()
+            self._file = new
             self.generation += 1
             self.damaged = 0
             yield from self._rest()

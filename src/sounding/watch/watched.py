@@ -41,7 +41,6 @@ class Training(Result):
     clipped_from: np.ndarray  # (S,) 2-norm before clipping
     lr: np.ndarray  # (S,) of the first parameter group
     seconds: np.ndarray  # (S,) from the end of the step before to the end of this one
-    waited: np.ndarray  # (S,) of these, what the loop waited for a data loader of torch
     layers: tuple[str, ...]  # (L,) weighted calls in the order in which they ran
     examined: np.ndarray  # (E,) step numbers
     signal: np.ndarray  # (E, L) rms of the layer's output, exact over the batch
@@ -57,6 +56,10 @@ class Training(Result):
     # One for each set of samples whose loss the script computes without gradients; `steps` says
     # how many were made before each evaluation.
     held_out: tuple[Series, ...] = ()
+    # (S,) of `seconds`, what the loop waited for a data loader of torch; empty where an older
+    # version wrote this
+    waited: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    beside: tuple[Series, ...] = ()  # the loss of the same training in the other processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,6 +117,7 @@ class Gathered:
         if kind == "run":
             self.run = {name: str(entry.get(name, "")) for name in ("subject", "started")}
             self.run["ranks"] = min(max(int(entry.get("ranks", 1)), 1), MOST_PROCESSES)
+            self.run["rank"] = int(entry.get("rank", 0))
             self.every = None if entry.get("every") is None else int(entry["every"])
         elif kind == "end":
             overhead = _number(entry.get("overhead"))
@@ -167,6 +171,7 @@ class GatheredTraining:
         self.layers: dict[str, int] = {}  # column of every layer that was seen
         self.parameters: dict[str, int] = {}
         self.depths: list[Entry] = []
+        self.ordered: tuple[Series, ...] = ()  # evaluations of a run that was read before
         # of a set and the loss function's name, the steps and the losses
         self.held_out: dict[tuple[int, str], list[tuple[np.ndarray, np.ndarray]]] = {}
 
@@ -204,7 +209,7 @@ class GatheredTraining:
 
     def evaluations(self) -> tuple[Series, ...]:
         """The losses without gradients, set by set, in the order of their steps."""
-        found = []
+        found = list(self.ordered)
         several = len({place for place, _ in self.held_out}) > 1
         for (place, function), parts in sorted(self.held_out.items()):
             steps, losses = (np.concatenate(column) for column in zip(*parts, strict=True))

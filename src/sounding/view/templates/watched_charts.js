@@ -112,7 +112,7 @@ function drawCurves(chart) {
   const shown = chart.lines.map((line) => inside(line, chart.from, chart.to));
   const positive = shown.every((line) => line.values.every((v) => v === null || !(v <= 0)));
   const log = chart.log && positive;
-  const [low, high] = extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
+  const [low, high] = chart.bounds || extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
   const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
   const y = (v) => bottom - (bottom - top) * ((log ? Math.log10(v) : v) - low) / (high - low);
   const marks = log ? logTicks(low, high, Math.max(2, height / 40)).map(([v, label]) => [v, label.replace(" × ", "×")])
@@ -182,7 +182,8 @@ function drawLine(ctx, line, x, y, c, log, top) {
     ctx.globalAlpha = 1;
   }
   ctx.strokeStyle = colour;
-  ctx.lineWidth = 1.6;
+  ctx.lineWidth = line.thin ? 1 : 1.6;
+  ctx.globalAlpha = line.thin ? 0.7 : 1;
   ctx.setLineDash(line.dash || []);
   ctx.beginPath();
   let open = false, sparse = 0;
@@ -195,8 +196,9 @@ function drawLine(ctx, line, x, y, c, log, top) {
     } else if (!line.sparse) open = false;
   });
   ctx.stroke();
+  ctx.globalAlpha = 1;
   ctx.setLineDash([]);
-  if (sparse && sparse < (line.sparse ? 150 : 40)) {
+  if (sparse && !line.thin && sparse < (line.sparse ? 150 : 40)) {
     ctx.fillStyle = colour;
     line.steps.forEach((s, i) => {
       if (good(line.values[i])) { ctx.beginPath(); ctx.arc(x(s), y(line.values[i]), 2, 0, 7); ctx.fill(); }
