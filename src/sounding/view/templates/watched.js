@@ -103,10 +103,11 @@ function element(kind, className, text) {
 function state(run) {
   const { about } = run, training = run.trainings[run.pick];
   const light = run.find(".light"), words = run.find(".words");
+  const absent = Boolean(run.ranks) && !about.started && !training;
   const done = Boolean(about.end), well = ["finished", "not said"].includes(about.end);
-  light.className = `light ${run.lostContact && !done ? "" : done ? (well ? "done" : "broke") : "runs"}`;
+  light.className = `light ${(run.lostContact || absent) && !done ? "" : done ? (well ? "done" : "broke") : "runs"}`;
   const parts = [];
-  const say = done ? (about.end === "not said" ? "The file does not say how it ended" : sentence(about.end)) : run.lostContact ? "No word from the server" : "Running";
+  const say = done ? (about.end === "not said" ? "The file does not say how it ended" : sentence(about.end)) : run.lostContact ? "No word from the server" : absent ? "Not there" : "Running";
   const head = element("b", "", say);
   if (training) {
     const last = training.series.last[0], usual = training.series.usual[0];
@@ -115,7 +116,7 @@ function state(run) {
     if (usual) parts.push(`${seconds(usual)} each${waits >= 0.005 ? `, ${percent(waits)} of it waiting for data` : ""}`);
     parts.push(`${training.model}, ${whole(training.layers.length)} layers, ${training.optimiser}`);
     parts.push(`${whole(training.steps.length)} examined step${training.steps.length === 1 ? "" : "s"} shown`);
-  } else parts.push(run.ranks && !run.about.started ? `process ${run.rank} has written nothing yet` : "no training step yet");
+  } else parts.push(absent ? `process ${run.rank} has written nothing yet` : "no training step yet");
   words.replaceChildren(head, ` · ${parts.join(" · ")}`);
   const cost = [];
   if (typeof about.overhead === "number") cost.push(`Watching took ${number(100 * about.overhead)} % of the time.`);
@@ -347,7 +348,8 @@ function sayEvaluations(training, step) {
 }
 
 function saySpread(beside, step) {
-  const there = beside.filter((one) => one.steps.length).map((one) => one.values[nearest(one.steps, step)]).filter((v) => v !== null && Number.isFinite(v));
+  const reach = ({ steps }) => 2 * steps[steps.length - 1] - (steps[steps.length - 2] || 0);
+  const there = beside.filter((one) => one.steps.length && step <= reach(one)).map((one) => one.values[nearest(one.steps, step)]).filter((v) => v !== null && Number.isFinite(v));
   if (!there.length) return "";
   const low = Math.min(...there), high = Math.max(...there);
   return there.length === 1 ? `; in the other process ${number(low)}` : `; in the other ${there.length} processes ${number(low)} to ${number(high)}`;

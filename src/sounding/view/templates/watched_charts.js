@@ -108,15 +108,16 @@ function extent(rows, log) {
 // from and to (steps), at (the step of the cursor) and unit (of the values, for the axis).
 function drawCurves(chart) {
   const { ctx, width, height } = pen(chart.canvas), c = colours();
-  const left = 54, right = width - 10, top = 8, bottom = height - 24;
+  const right = width - 10, top = 8, bottom = height - 24;
   const shown = chart.lines.map((line) => inside(line, chart.from, chart.to));
   const positive = shown.every((line) => line.values.every((v) => v === null || !(v <= 0)));
   const log = chart.log && positive;
   const [low, high] = chart.bounds || extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
-  const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
   const y = (v) => bottom - (bottom - top) * ((log ? Math.log10(v) : v) - low) / (high - low);
   const marks = log ? logTicks(low, high, Math.max(2, height / 40)).map(([v, label]) => [v, label.replace(" × ", "×")])
     : ticks(low, high, Math.max(2, height / 45)).map((v) => [v, number(v).replace(" × ", "×")]);
+  const left = Math.max(54, ...marks.map(([, label]) => Math.ceil(ctx.measureText(label).width) + 10));
+  const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
   ctx.strokeStyle = c.line;
   ctx.fillStyle = c.muted;
   ctx.textAlign = "right";
