@@ -52,7 +52,10 @@ def written(path, entries):
     return path
 
 
-ENTRIES = [RUN, TRAINING, LAYERS, steps(0), depth(0), steps(4), depth(4, 2.0)]
+EVALUATION = {
+    "kind": "held_out", "training": 0, "set": 0, "function": "mse_loss", "step": [4], "loss": [2.0],
+}  # fmt: skip
+ENTRIES = [RUN, TRAINING, LAYERS, steps(0), depth(0), EVALUATION, steps(4), depth(4, 2.0)]
 
 
 @pytest.fixture
@@ -134,12 +137,15 @@ JSON = st.recursive(
 )
 FIELDS = (
     "training", "step", "at", "loss", "layers", "parameters", "number", "signal", "ratio", "lr",
-    "value", "name", "found", "reason", "checkup", "eps", "overhead",
+    "value", "name", "found", "reason", "checkup", "eps", "overhead", "set", "function", "waited",
+    "rank", "ranks",
 )  # fmt: skip
 
 
 @given(
-    st.sampled_from(["training", "steps", "layers", "depth", "metric", "findings", "end", "odd"]),
+    st.sampled_from(
+        ["run", "training", "steps", "layers", "depth", "held_out", "metric", "findings", "end", "odd"]
+    ),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
 )
 @example("metric", {"value": None, "step": 2.0**63})
