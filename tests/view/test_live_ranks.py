@@ -101,6 +101,7 @@ def stories(write):
 
 
 def told(stories, rank=0):
+    stories.look()
     stories.refresh()
     return stories.since(Cursor(rank=rank))
 
@@ -132,7 +133,7 @@ def test_news_of_any_process_is_news_once(stories, write):
     assert stories.since(cursor)["whole"]
     assert stories.since(cursor) is None
     write(1, *entries(1))
-    stories.refresh()
+    stories.look()
     news = stories.since(cursor)
     assert not news["whole"]
     assert losses(news) == [[2.0] * 40]

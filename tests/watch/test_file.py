@@ -144,7 +144,18 @@ FIELDS = (
 
 @given(
     st.sampled_from(
-        ["run", "training", "steps", "layers", "depth", "held_out", "metric", "findings", "end", "odd"]
+        [
+            "run",
+            "training",
+            "steps",
+            "layers",
+            "depth",
+            "held_out",
+            "metric",
+            "findings",
+            "end",
+            "odd",
+        ]
     ),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
 )

@@ -134,4 +134,5 @@ async def _told(
             quiet = 0.0
             yield ": nothing new\n\n"
         await asyncio.sleep(TICK)
+        stories.look()  # a page that has just been opened need not wait for it
         quiet += TICK

@@ -232,7 +232,11 @@ def curves(training: GatheredTraining, points: int = POINTS) -> dict[str, np.nda
         borders = np.linspace(steps[0], steps[-1] + 1, points, endpoint=False)
         starts = np.unique(np.searchsorted(steps, borders))
     edges = {"low": np.minimum, "high": np.maximum, "peak": np.fmax}
-    found = {"waits": waits, "last": steps[-1:], "usual": np.median(taken)[None] if len(taken) else taken}
+    found = {
+        "waits": waits,
+        "last": steps[-1:],
+        "usual": np.median(taken)[None] if len(taken) else taken,
+    }
     for name in ("step", *COLUMNS, *EDGES):
         values = columns[name]
         if name == "step" or len(starts) == len(steps):

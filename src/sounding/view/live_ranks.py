@@ -7,6 +7,7 @@ others. Their files may appear later than the first one, lag behind, be cut, or 
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 from sounding.rules import Finding
@@ -17,6 +18,7 @@ from sounding.watch.reader import Reader
 from sounding.watch.watched import Gathered, Watched
 
 MOST = 64  # processes that are followed
+PATIENCE = 0.3  # seconds: a long run's file takes one to read
 POINTS, OF = 400, 8  # of another process's loss; with more than OF of them fewer
 
 
@@ -28,7 +30,7 @@ class Stories:
         self._stories = {0: Story(reader)}
         self._readers: list[Reader] = []
         self._joint: tuple[Any, tuple[Finding, ...]] = (None, ())
-        self.refresh()
+        self.look()
 
     @property
     def processes(self) -> int:
@@ -42,15 +44,19 @@ class Stories:
         return tuple((k, *story.heard) for k, story in sorted(self._stories.items()))
 
     def refresh(self) -> None:
-        """Read what was written since, and look for files that are new."""
+        """Read what was written since in the files that are known."""
+        for story in self._stories.values():
+            story.refresh()
+
+    def look(self) -> None:
+        """Read files that are new, for PATIENCE seconds; what is left is read the next time."""
+        began = time.monotonic()
         for number in range(1, min(self.processes, MOST)):
-            if number not in self._stories:
+            if number not in self._stories and time.monotonic() - began < PATIENCE:
                 with contextlib.suppress(OSError, ValueError):  # not yet, or not whole yet
                     reader = Reader(file_of(self._path, number))
                     self._readers.append(reader)
                     self._stories[number] = Story(reader)
-        for story in self._stories.values():
-            story.refresh()
 
     def close(self) -> None:
         """Let go of the files that were opened here."""
