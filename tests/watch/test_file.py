@@ -135,6 +135,9 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
+KINDS = (
+    "run", "training", "steps", "layers", "depth", "held_out", "metric", "findings", "end", "odd",
+)  # fmt: skip
 FIELDS = (
     "training", "step", "at", "loss", "layers", "parameters", "number", "signal", "ratio", "lr",
     "value", "name", "found", "reason", "checkup", "eps", "overhead", "set", "function", "waited",
@@ -143,20 +146,7 @@ FIELDS = (
 
 
 @given(
-    st.sampled_from(
-        [
-            "run",
-            "training",
-            "steps",
-            "layers",
-            "depth",
-            "held_out",
-            "metric",
-            "findings",
-            "end",
-            "odd",
-        ]
-    ),
+    st.sampled_from(KINDS),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
 )
 @example("metric", {"value": None, "step": 2.0**63})

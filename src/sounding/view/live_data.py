@@ -58,6 +58,7 @@ def whole(result: Watched) -> dict[str, Any]:
 def _again(training: Training) -> GatheredTraining:
     found = GatheredTraining()
     found.about = {"model": training.model, "optimiser": training.optimiser, "eps": training.eps}
+    found.about["size"] = training.size
     found.layers = {name: i for i, name in enumerate(training.layers)}
     found.parameters = {name: i for i, name in enumerate(training.parameters)}
     columns = {name: getattr(training, name) for name in (*COLUMNS, *EDGES)}
@@ -211,6 +212,7 @@ def _training(training: GatheredTraining, start: int, *, whole: bool) -> dict[st
         told |= {
             "model": printable(str(training.about.get("model", ""))),
             "optimiser": printable(str(training.about.get("optimiser", ""))),
+            "size": training.about.get("size"),
             "layers": [printable(name) for name in training.layers],
             "parameters": [printable(name) for name in training.parameters],
         }

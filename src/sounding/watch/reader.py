@@ -64,6 +64,8 @@ class Reader:
         head = decoded(first.rstrip(b"\n"))
         if not BEGIN.match(first):
             file.close()
+            if not first:
+                raise ValueError(f"{self.path} is empty; wait until its run has begun")
             raise ValueError(f"{self.path} is not the file of a watched run")
         if head is not None and head.get("version") != VERSION:
             file.close()

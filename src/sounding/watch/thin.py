@@ -26,8 +26,8 @@ def thinned(entries: Callable[[], Iterable[Entry]]) -> Iterator[Entry]:
     """The same run in about two thirds of the space or less, in the same order.
 
     Old steps are merged in pairs, into their mean and the extremes of loss and gradient; of old
-    evaluations and other old entries every second one is left out, the first and the last one never. `entries` is
-    called twice, so that a long run need not stand in memory.
+    evaluations and other old entries every second one is left out, the first and the last one
+    never. `entries` is called twice, so that a long run need not stand in memory.
     """
     counts = collections.Counter(map(_series, entries()))
     seen: collections.Counter[Any] = collections.Counter()

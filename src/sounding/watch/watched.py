@@ -51,6 +51,7 @@ class Training(Result):
     ratio: np.ndarray  # (E, P) norm of the step's update over the norm of the weights
     second: np.ndarray  # (E, P) root of Adam's mean squared gradient, bias corrected
     effective_lr: np.ndarray  # (E, P) lr / (second + eps): the step that one unit of gradient makes
+    size: float = np.nan  # parameters of the model, as they stand in this process
     parallel: str = ""  # 'DistributedDataParallel' or 'FSDP', of several processes
     weights: str = ""  # of such, a sum over all weights before the first step
     # One for each set of samples whose loss the script computes without gradients; `steps` says
@@ -181,6 +182,7 @@ class GatheredTraining:
             names = ("model", "optimiser", "parallel", "weights")
             self.about = {name: str(entry.get(name, "")) for name in names}
             self.about["eps"] = _number(entry.get("eps"))
+            self.about["size"] = _number(entry.get("parameters"))
         elif entry["kind"] == "steps":
             self.blocks.append(rows(entry))
         elif entry["kind"] == "held_out":
@@ -242,6 +244,7 @@ class GatheredTraining:
         return Training(
             model=str(self.about.get("model", "")),
             optimiser=str(self.about.get("optimiser", "")),
+            size=_number(self.about.get("size")),
             parallel=str(self.about.get("parallel", "")),
             weights=str(self.about.get("weights", "")),
             eps=_number(self.about.get("eps")),

@@ -192,9 +192,11 @@ function buildTabs(run) {
 function buildPick(run) {
   const nav = run.find(".pick");
   nav.hidden = run.trainings.length < 2;
-  if (nav.children.length === run.trainings.length) return;
-  nav.replaceChildren(...run.trainings.map((training, i) => {
-    const button = element("button", "", `${i + 1}: ${training.model}, ${training.optimiser}`);
+  const named = ({ model, size, optimiser }, i) => `${i + 1}: ${model}, ${size ? `${whole(size)} parameters, ` : ""}${optimiser}`;
+  const names = run.trainings.map(named);
+  if (names.join("\n") === [...nav.children].map((button) => button.textContent).join("\n")) return;
+  nav.replaceChildren(...names.map((name, i) => {
+    const button = element("button", "", name);
     button.type = "button";
     button.addEventListener("click", () => { run.pick = i; run.at = null; run.layer = null; buildPanels(run); state(run); draw(run); });
     return button;
