@@ -239,8 +239,8 @@ class GatheredTraining:
 
     def result(self) -> Training:
         """What has been taken so far."""
-        columns = self.columns()
-        tables = {name: self._table(name) for name in (*DEPTH, *MOTION)}
+        columns: dict[str, Any] = dict(self.columns())
+        tables: dict[str, Any] = {name: self._table(name) for name in (*DEPTH, *MOTION)}
         return Training(
             model=str(self.about.get("model", "")),
             optimiser=str(self.about.get("optimiser", "")),
