@@ -107,7 +107,7 @@ def test_every_evaluation_is_recorded_as_the_script_makes_it(reduction):
                                 ]
                             )
                         )
-    first, second = observer.held_out_losses.result(put_back=False)
+    first, second = next(iter(observer.records.values())).held_out.result(put_back=False)
     assert list(first.steps) == list(second.steps) == [3, 6, 9, 12]
     np.testing.assert_allclose(first.loss, own[::2], rtol=1e-6)
     np.testing.assert_allclose(second.loss, own[1::2], rtol=1e-6)
@@ -127,5 +127,5 @@ def test_copies_and_weights_put_back_are_noticed():
         (record,) = observer.records.values()
         before = record.put_back
         net.load_state_dict(kept)
-    assert observer.held_out_losses._copies == [3]
+    assert record.held_out._copies == [3]
     assert (before, record.put_back) == (False, True)

@@ -52,7 +52,10 @@ def written(path, entries):
     return path
 
 
-ENTRIES = [RUN, TRAINING, LAYERS, steps(0), depth(0), steps(4), depth(4, 2.0)]
+EVALUATION = {
+    "kind": "held_out", "training": 0, "set": 0, "function": "mse_loss", "step": [4], "loss": [2.0],
+}  # fmt: skip
+ENTRIES = [RUN, TRAINING, LAYERS, steps(0), depth(0), EVALUATION, steps(4), depth(4, 2.0)]
 
 
 @pytest.fixture
@@ -117,7 +120,8 @@ def test_foreign_bytes_are_no_run_or_damaged_lines(data):
         path = Path(folder) / "foreign"
         path.write_bytes(data)
         assert not is_run(path)
-        with pytest.raises(ValueError, match="not the file of a watched run"):
+        said = "not the file of a watched run" if data else "is empty; wait until its run has begun"
+        with pytest.raises(ValueError, match=said):
             Reader(path)
         path.write_bytes(encoded(RUN) + data + b"\n" + encoded(TRAINING))
         with Reader(path) as reader:
@@ -132,14 +136,18 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
+KINDS = (
+    "run", "training", "steps", "layers", "depth", "held_out", "metric", "findings", "end", "odd",
+)  # fmt: skip
 FIELDS = (
     "training", "step", "at", "loss", "layers", "parameters", "number", "signal", "ratio", "lr",
-    "value", "name", "found", "reason", "checkup", "eps", "overhead",
+    "value", "name", "found", "reason", "checkup", "eps", "overhead", "set", "function", "waited",
+    "rank", "ranks",
 )  # fmt: skip
 
 
 @given(
-    st.sampled_from(["training", "steps", "layers", "depth", "metric", "findings", "end", "odd"]),
+    st.sampled_from(KINDS),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
 )
 @example("metric", {"value": None, "step": 2.0**63})

@@ -113,3 +113,36 @@ def test_a_process_alone(folder):
     alone = sounding.load(folder / "same.1.sounding")
     assert alone.checkup.findings == ()
     assert alone.processes == 2
+
+
+ALONE = """
+import torch
+net = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+for _ in range(3):
+    optimizer.zero_grad()
+    torch.nn.functional.mse_loss(net(torch.randn(8, 4)), torch.randn(8, 1)).backward()
+    optimizer.step()
+"""
+AS_SECOND = """
+import os, runpy, sys
+os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
+sys.argv[1:] = "run --no-tests --record run.sounding --report run.html alone.py".split()
+runpy.run_module("sounding", run_name="__main__")
+"""
+
+
+def test_a_second_process_says_who_it_is_and_has_files_of_its_own(python, tmp_path):
+    """The first one's files are there already, and are not in its way."""
+    for name, text in (("alone.py", ALONE), ("second.py", AS_SECOND), ("run.html", "the first's")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "run.sounding").write_text("the first's")
+    done = python.run("second.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "process 1 of 2" in done.stderr
+    assert (
+        "Wrote run.1.sounding; look at all processes with: sounding live run.sounding"
+        in " ".join(done.stderr.split())
+    )
+    assert (tmp_path / "run.1.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "run.html").read_text() == "the first's"

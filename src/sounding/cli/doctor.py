@@ -15,6 +15,8 @@ from sounding.cli.outputs import (
     finish,
     format_options,
     make_console,
+    own,
+    processes,
     progress_bar,
     report_options,
     write_files,
@@ -80,8 +82,9 @@ def run(
 
     Example: sounding run --report train.html train.py --epochs 3
     """
+    report, json_, output = map(own, (report, json_, output))
     check_outputs(report, json_, force)
-    check_outputs(record, None, force)
+    check_outputs(own(record), None, force)
     check_format(form, output, json_, force)
     from sounding.run import observe, seen
     from sounding.script.execute import leave_as, script_file
@@ -94,7 +97,8 @@ def run(
         result = seen(observer, " ".join(target), tests=tests, progress=progress)
     _show_run(console, result)
     if record:
-        console.print(f"Wrote {record}; look at it with: sounding live {record}")
+        what = "all processes" if processes()[1] > 1 else "it"
+        console.print(f"Wrote {own(record)}; look at {what} with: sounding live {record}")
     write_files(console, result.checkup, report, json_, force)
     write_format(console, result.checkup, form, output, script_file(target), force)
     code = leave_as(error)
@@ -272,8 +276,14 @@ def explain(code: str) -> None:
 
 def _show_run(console: Any, result: Any) -> None:
     from sounding.view.terminal import show
+    from sounding.view.wording import headline
 
-    console.print()
+    number, count = processes()
+    whose = f"process {number} of {count}" if count > 1 else ""
+    if number and result.checkup is not None and not result.checkup.findings:
+        console.print(f"{whose}: {headline(result.checkup)}")
+        return
+    console.print(whose)
     if result.checkup is not None:
         show(console, result.checkup)
         at = ", ".join(map(str, result.examined[:5])) + (

@@ -54,6 +54,22 @@ def check_format(form: str, output: str | None, json_: str | None, force: bool) 
     check_outputs(output, None, force)
 
 
+def own(file: str | None) -> str | None:
+    """Of several processes each has files of its own: out.html, out.1.html, ..."""
+    number, _ = processes()
+    if not number or file in (None, "-"):
+        return file
+    from sounding.watch.ranks import file_of
+
+    return str(file_of(Path(str(file)), number))
+
+
+def processes() -> tuple[int, int]:
+    """The number of this process, from 0, and how many a launcher such as torchrun started."""
+    number, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    return int(number) if number.isdigit() else 0, int(count) if count.isdigit() else 1
+
+
 def check_outputs(report: str | None, json_: str | None, force: bool) -> None:
     """Before anything is run: can the outputs be written?"""
     for name in (report, json_):

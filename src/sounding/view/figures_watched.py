@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from sounding.view import palette
 from sounding.watch import Training
+
+EVALUATIONS = (palette.VERMILLION, palette.PURPLE, palette.GREEN, palette.ORANGE)
 
 
 def draw_training(training: Training, ax: Any) -> Any:
@@ -16,9 +19,17 @@ def draw_training(training: Training, ax: Any) -> Any:
     ax.plot(training.steps, loss, color=palette.BLUE, lw=1, label="training loss")
     if np.any(training.low < training.high):
         ax.fill_between(training.steps, training.low, training.high, color=palette.BLUE, alpha=0.2)
+    for at, one in enumerate(training.beside):
+        label = None if at else "other processes"
+        ax.plot(one.steps, one.values, color=palette.GREY, lw=0.6, zorder=1, label=label)
+    for one, colour in zip(training.held_out, itertools.cycle(EVALUATIONS)):
+        name = f"evaluation, {one.quantity}"
+        ax.plot(one.steps, one.values, color=colour, ls="--", marker=".", lw=1, label=name)
+    if training.beside or training.held_out:
+        ax.legend()
     if np.all(loss[np.isfinite(loss)] > 0):
         ax.set_yscale("log")
-    ax.set_ylabel("training loss")
+    ax.set_ylabel("loss" if training.held_out else "training loss")
     ax.set_xlabel("step")
     if len(training.examined) > 1 and training.layers:
         _map(training, ax)

@@ -2,7 +2,7 @@
 
 The server listens on the loopback address, under a random path that nobody else knows; it answers
 only to the name that it was reached by when the address was printed, so that no other site can ask
-through the reader's browser; it reads one file and writes nothing.
+through the reader's browser; it reads the run's files and writes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from sounding.view.live_data import Cursor, Story
+from sounding.view.live_data import Cursor
+from sounding.view.live_ranks import Stories
 from sounding.view.page import page
 from sounding.watch.file import as_json
 from sounding.watch.reader import Reader
@@ -37,15 +38,17 @@ def serve(
     """
     import uvicorn
 
-    with Reader(path) as reader, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(Reader(path))
+        listening = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
         listening.listen(16)  # whoever opens the address at once waits, and is not refused
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
-        story = Story(reader)
+        stack.callback((stories := Stories(reader)).close)
         config = uvicorn.Config(
-            application(story, token, port, lambda: server.should_exit),
+            application(stories, token, port, lambda: server.should_exit),
             log_level="critical",
             lifespan="off",
             server_header=False,
@@ -58,7 +61,7 @@ def serve(
 
 
 def application(
-    story: Story, token: str, port: int, ending: Callable[[], bool] = lambda: False
+    stories: Stories, token: str, port: int, ending: Callable[[], bool] = lambda: False
 ) -> Any:
     """The server as an ASGI application: the page and its stream of events, nothing else.
 
@@ -81,15 +84,18 @@ def application(
     async def show(request: Request) -> Response:
         if answer := refused(request):
             return answer
-        story.refresh()
-        text = page(story.gathered.result(), stream=True)
+        stories.refresh()
+        text = page(stories.result(), stream=True, judged=stories.judged())
         return HTMLResponse(text, headers=HEADERS)
 
     async def events(request: Request) -> Response:
         if answer := refused(request):
             return answer
+        rank = request.query_params.get("rank", "0")
+        if not (rank.isascii() and rank.isdigit() and len(rank) < 8):
+            return Response("Not found.", 404)
         return StreamingResponse(
-            _told(story, request.is_disconnected, ending),
+            _told(stories, int(rank), request.is_disconnected, ending),
             headers=HEADERS,
             media_type="text/event-stream",
         )
@@ -114,13 +120,13 @@ HEADERS = {
 
 
 async def _told(
-    story: Story, gone: Callable[[], Any], ending: Callable[[], bool]
+    stories: Stories, rank: int, gone: Callable[[], Any], ending: Callable[[], bool]
 ) -> AsyncIterator[str]:
-    """One event for every time that something new stands in the file."""
-    cursor, quiet = Cursor(), 0.0
+    """One event for every time that something new stands in a file."""
+    cursor, quiet = Cursor(rank=rank), 0.0
     while not ending() and not await gone():
-        story.refresh()
-        news = story.since(cursor)
+        stories.refresh()
+        news = stories.since(cursor)
         if news is not None:
             quiet = 0.0
             yield f"data: {as_json(news)}\n\n"
@@ -128,4 +134,5 @@ async def _told(
             quiet = 0.0
             yield ": nothing new\n\n"
         await asyncio.sleep(TICK)
+        stories.look()  # a page that has just been opened need not wait for it
         quiet += TICK

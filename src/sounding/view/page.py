@@ -88,12 +88,17 @@ def report(
 
 
 def page(
-    results: Result | Iterable[Result], *, title: str | None = None, stream: bool = False
+    results: Result | Iterable[Result],
+    *,
+    title: str | None = None,
+    stream: bool = False,
+    judged: int = 1,
 ) -> str:
     """The text of the page that :func:`report` writes.
 
     With `stream` the numbers of a watched run do not stand in the page, which asks the server that
-    it came from for them, and goes on asking.
+    it came from for them, and goes on asking; `judged` is the number of processes that had ended
+    with an examination.
     """
     given = [results] if isinstance(results, Result) else list(results)
     every = [part for one in given for part in (one.parts if isinstance(one, Atlas) else (one,))]
@@ -104,7 +109,7 @@ def page(
         (
             f"r{i}",
             wording.headline(result),
-            _watched(result, f"r{i}", level, stream=stream)
+            _watched(result, f"r{i}", level, stream=stream, judged=judged)
             if isinstance(result, Watched)
             else _section(result, f"r{i}", level, interactive=True),
         )
@@ -200,14 +205,18 @@ def _(result: Run, key: str, level: int, *, interactive: bool) -> Markup:
 @_section.register
 def _(result: Watched, key: str, level: int, *, interactive: bool) -> Markup:
     return _body(
-        "watched.html", result, key, level, interactive=interactive, data=None, stream=False
-    )
+        "watched.html", result, key, level, interactive=interactive, data=None, stream=False,
+        judged=0,
+    )  # fmt: skip
 
 
-def _watched(result: Watched, key: str, level: int, *, stream: bool) -> Markup:
+def _watched(result: Watched, key: str, level: int, *, stream: bool, judged: int) -> Markup:
     """With its charts, which are drawn by the page's script."""
     data = None if stream else _safe(as_json(whole(result)))
-    return _body("watched.html", result, key, level, interactive=True, data=data, stream=stream)
+    return _body(
+        "watched.html", result, key, level, interactive=True, data=data, stream=stream,
+        judged=judged,
+    )  # fmt: skip
 
 
 @_section.register

@@ -53,7 +53,7 @@ def diagnose(
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
             look = functools.partial(judged, rules=rules, ignore=ignore, subject=subject)
-            held_out = observer.held_out_losses.result(put_back=record.put_back)
+            held_out = record.held_out.result(put_back=record.put_back)
             last = {rule.code for rule in rules if rule.last}
             exams.append(_examined(record, seen, held_out, look, last, tests, progress))
     for wanted in (lambda e: e.problems, lambda e: e.findings):

@@ -9,6 +9,7 @@ import math
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -71,14 +72,30 @@ class Journal:
                 "weights": _mark(record) if record.parallel else "",
             }
         )
-        record.rows.heard = functools.partial(self._steps, number)
+        record.rows.heard = functools.partial(self._steps, number, record)
+        record.held_out.heard = functools.partial(self._held_out, number)
 
-    def _steps(self, number: int, at: int, block: Block) -> None:
+    def _steps(self, number: int, record: Record, at: int, block: Block) -> None:
         entry: dict[str, Any] = {"kind": "steps", "training": number, "at": at}
         for name in COLUMNS:
-            entry[name] = shortest(block[name])
+            if name != "waited" or record.workers >= 0:  # without a loader nothing was measured
+                entry[name] = shortest(block[name])
         entry["loss"] = block["loss"]
         self.writer.add({k: v for k, v in entry.items() if v is not None})
+
+    def _held_out(
+        self, number: int, place: int, function: str, steps: list[int], losses: list[float]
+    ) -> None:
+        self.writer.add(
+            {
+                "kind": "held_out",
+                "training": number,
+                "set": place,
+                "function": function,
+                "step": np.array(steps),
+                "loss": np.array(losses),
+            }
+        )
 
     def look(self, seen: Recorder | Layers, optimizer: Optimizer, *, before: bool) -> None:
         """Gradients are ready; `before` says whether the parameters have not been moved yet."""

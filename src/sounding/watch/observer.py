@@ -24,7 +24,6 @@ from sounding.capture.tape import Tape
 from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
 from sounding.measure.examination import readings
-from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.journal import Journal
 from sounding.watch.record import Evaluated, Now, Record
 from sounding.watch.ring import Ring
@@ -71,7 +70,8 @@ class Observer(Listener):
         self.latest: torch.Tensor | float = math.nan  # loss
         self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
-        self.held_out_losses = HeldOutLosses()
+        self._movers: list[Record] = []  # that stepped since the last evaluation: it is theirs
+        self._scored = False  # it has come after their last step
         self.failures: list[str] = []
         self.examined: list[int] = []
         self._now = self._shared = Now()
@@ -133,12 +133,14 @@ class Observer(Listener):
 
     def held_out(self, function: str, value: torch.Tensor, block: int) -> None:
         """A loss of an evaluation; no waiting for a device here either."""
-        if self.records:
-            self._try(self.held_out_losses.loss, function, value, block, self.steps)
+        self._scored = True
+        for record in self._movers:
+            self._try(record.held_out.loss, function, value, block, record.count)
 
     def copied(self) -> None:
         """The script keeps the weights of this moment."""
-        self.held_out_losses.copied(self.steps)
+        for record in self.records.values():
+            record.held_out.copied(record.count)
 
     def loss(self, value: torch.Tensor) -> None:
         """Keep the number; no waiting for a device here."""
@@ -325,6 +327,7 @@ class Observer(Listener):
             waited = self.training.waiting.take(first)
             record.workers = self.training.waiting.workers
             record.step(self._made_of(optimizer), norm, began - self._last, waited)
+            self._moved(record)
             self._turn(record, optimizer, norm)
             self._measuring = self._affords(record, NORMS)
             if self.journal is not None and self._looked:
@@ -339,6 +342,16 @@ class Observer(Listener):
         self._shared.stepped.add(id(optimizer))
         self._now = Now()
         self._timed(began)
+
+    def _moved(self, record: Record) -> None:
+        """The first step after an evaluation ends it, and opens the next one's list."""
+        if self._scored:
+            for one in self._movers:
+                one.held_out.stepped()
+            self._movers, self._scored = [], False
+        if record not in self._movers:
+            self._movers.append(record)
+        record.held_out.stepped()
 
     def _made_of(self, optimizer: Optimizer) -> Now:
         """What this step is made of: a backward may serve several optimisers, each once."""
@@ -476,6 +489,7 @@ class Observer(Listener):
         if self.journal is not None:
             for record in self.records.values():
                 self._try(record.rows.send)
+                self._try(record.held_out.send)
             self._try(self.journal.ended, reason, len(self.examined), self.overhead())
 
     def unstepped(self) -> None:

@@ -38,8 +38,12 @@ class Reader:
         """The entries that are whole by now and were not given before."""
         yield from self._rest()
         if self._replaced():
+            try:
+                new = self._opened()
+            except (OSError, ValueError):  # a new one whose first line is not there yet
+                return
             self._file.close()
-            self._file = self._opened()
+            self._file = new
             self.generation += 1
             self.damaged = 0
             yield from self._rest()
@@ -60,6 +64,8 @@ class Reader:
         head = decoded(first.rstrip(b"\n"))
         if not BEGIN.match(first):
             file.close()
+            if not first:
+                raise ValueError(f"{self.path} is empty; wait until its run has begun")
             raise ValueError(f"{self.path} is not the file of a watched run")
         if head is not None and head.get("version") != VERSION:
             file.close()

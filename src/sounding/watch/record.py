@@ -18,6 +18,7 @@ from sounding.measure.intervene import Scene, Snapshot, Step
 from sounding.measure.loop import Evaluations
 from sounding.measure.readings import Readings
 from sounding.watch.facts import Facts
+from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.ring import Ring
 from sounding.watch.rows import Rows
 
@@ -65,6 +66,7 @@ class Record:
         self.several = False
         self.parallel = ""  # 'DistributedDataParallel' or 'FSDP', where there are more processes
         self.rows = Rows()
+        self.held_out = HeldOutLosses()
         self.ring: Ring | None = None  # the last steps, where they are kept
         self.workers = -1  # of the data loader
         self._version = -1  # of the first parameter after the last step

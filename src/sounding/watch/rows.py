@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
+from sounding.watch.crossing import Crossing
 from sounding.watch.lapse import Lapse
 
 COLUMNS = (
@@ -47,7 +47,7 @@ class Rows:
         self._stored = 0
         self._told = 0
         self._pending: list[dict[str, Any]] = []
-        self._crossing: list[tuple[Any, dict[str, Any]]] = []
+        self._crossing: list[Crossing] = []
         self._since = time.perf_counter()
 
     def append(self, row: dict[str, Any]) -> None:
@@ -65,12 +65,9 @@ class Rows:
         if self._pending:
             columns = {name: [row[name] for row in self._pending] for name in COLUMNS}
             self._pending = []
-            self._crossing.append(_sent(columns))
-        while self._crossing and (wait or _there(self._crossing[0][0])):
-            event, columns = self._crossing.pop(0)
-            if event is not None:
-                event.synchronize()
-            self._store({name: _numbers(values) for name, values in columns.items()})
+            self._crossing.append(Crossing(columns))
+        while self._crossing and (wait or self._crossing[0].there):
+            self._store(self._crossing.pop(0).numbers())
 
     def column(self, name: str) -> np.ndarray:
         """One number a row; waits for what is still on a device."""
@@ -97,39 +94,3 @@ class Rows:
 def _thinned(values: np.ndarray) -> np.ndarray:
     recent = len(values) // 2
     return np.concatenate([values[:FIRST], values[FIRST:recent:2], values[recent:]])
-
-
-class _Moved(NamedTuple):
-    """A column of which the values at `places` came, or come, from a GPU in one transfer."""
-
-    values: list[Any]
-    places: list[int]
-    arriving: torch.Tensor
-
-
-def _sent(columns: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]]:
-    """The columns, those with tensors of a GPU on their way, and the event of their arrival."""
-    event, found = None, dict[str, Any](columns)
-    for name, values in columns.items():
-        places = [i for i, v in enumerate(values) if isinstance(v, torch.Tensor) and v.is_cuda]
-        if places:
-            device = values[places[0]].device
-            flat = [values[i].detach().reshape(()).double().to(device) for i in places]
-            arriving = torch.stack(flat).to("cpu", non_blocking=True)
-            found[name] = _Moved(values, places, arriving)
-            event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(device))
-    return event, found
-
-
-def _there(event: Any) -> bool:
-    return event is None or event.query()
-
-
-def _numbers(values: list[Any] | _Moved) -> np.ndarray:
-    if isinstance(values, _Moved):
-        numbers = list(values.values)
-        for i, number in zip(values.places, values.arriving.tolist(), strict=True):
-            numbers[i] = number
-        return np.array([float(v) for v in numbers])
-    return np.array([float(v) for v in values])

@@ -11,7 +11,7 @@ import numpy as np
 RECENT = 0.25  # of the entries of a kind, the last ones, which are left as they are
 KEPT = ("run", "training", "layers", "checkup", "end")  # kinds that are never thinned
 BLOCK = 512  # rows of a block of merged steps
-COLUMNS = ("loss", "gradient_norm", "clipped_from", "lr", "seconds")  # of a step
+COLUMNS = ("loss", "gradient_norm", "clipped_from", "lr", "seconds", "waited")  # of a step
 # Of what a merged row keeps the extremes. A loss that is nan makes its extreme nan: it stays seen.
 EDGES = {
     "low": ("loss", np.minimum),
@@ -25,9 +25,9 @@ Entry = dict[str, Any]
 def thinned(entries: Callable[[], Iterable[Entry]]) -> Iterator[Entry]:
     """The same run in about two thirds of the space or less, in the same order.
 
-    Old steps are merged in pairs, into their mean and the extremes of loss and gradient; of the
-    other old entries every second one is left out, the first and the last one never. `entries` is
-    called twice, so that a long run need not stand in memory.
+    Old steps are merged in pairs, into their mean and the extremes of loss and gradient; of old
+    evaluations and other old entries every second one is left out, the first and the last one
+    never. `entries` is called twice, so that a long run need not stand in memory.
     """
     counts = collections.Counter(map(_series, entries()))
     seen: collections.Counter[Any] = collections.Counter()
@@ -46,6 +46,8 @@ def thinned(entries: Callable[[], Iterable[Entry]]) -> Iterator[Entry]:
                 blocks.clear()
             if not old:
                 yield entry
+        elif entry["kind"] == "held_out" and old and len(entry["step"]) > 1:
+            yield {**entry, "step": entry["step"][::2], "loss": entry["loss"][::2]}
         elif entry["kind"] in KEPT or not old or at % 2 == 0:
             yield entry
 
@@ -105,7 +107,7 @@ def _places(steps: np.ndarray) -> Entry:
 
 
 def _series(entry: Entry) -> tuple[str, ...]:
-    return entry["kind"], str(entry.get("training")), str(entry.get("name"))
+    return (entry["kind"], *(str(entry.get(name)) for name in ("training", "name", "set")))
 
 
 def _numbers(values: Any) -> np.ndarray:

@@ -51,8 +51,16 @@ class Training(Result):
     ratio: np.ndarray  # (E, P) norm of the step's update over the norm of the weights
     second: np.ndarray  # (E, P) root of Adam's mean squared gradient, bias corrected
     effective_lr: np.ndarray  # (E, P) lr / (second + eps): the step that one unit of gradient makes
+    size: float = np.nan  # parameters of the model, as they stand in this process
     parallel: str = ""  # 'DistributedDataParallel' or 'FSDP', of several processes
     weights: str = ""  # of such, a sum over all weights before the first step
+    # One for each set of samples whose loss the script computes without gradients; `steps` says
+    # how many were made before each evaluation.
+    held_out: tuple[Series, ...] = ()
+    # (S,) of `seconds`, what the loop waited for a data loader of torch; empty where an older
+    # version wrote this
+    waited: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    beside: tuple[Series, ...] = ()  # the loss of the same training in the other processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +118,7 @@ class Gathered:
         if kind == "run":
             self.run = {name: str(entry.get(name, "")) for name in ("subject", "started")}
             self.run["ranks"] = min(max(int(entry.get("ranks", 1)), 1), MOST_PROCESSES)
+            self.run["rank"] = int(entry.get("rank", 0))
             self.every = None if entry.get("every") is None else int(entry["every"])
         elif kind == "end":
             overhead = _number(entry.get("overhead"))
@@ -126,7 +135,7 @@ class Gathered:
         elif kind == "metric":
             point = _step(entry["step"]), _number(entry["value"])
             self.metrics.setdefault(str(entry["name"]), []).append(point)
-        elif kind in ("training", "steps", "layers", "depth"):
+        elif kind in ("training", "steps", "layers", "depth", "held_out"):
             number = int(entry["training"])
             if not 0 <= number < MOST_TRAININGS:
                 raise ValueError(f"there is no training {number}")
@@ -149,6 +158,7 @@ class Gathered:
 
 
 MOST_TRAININGS = 10_000
+MOST_SETS = 100
 MOST_PROCESSES = 100_000
 
 
@@ -162,6 +172,9 @@ class GatheredTraining:
         self.layers: dict[str, int] = {}  # column of every layer that was seen
         self.parameters: dict[str, int] = {}
         self.depths: list[Entry] = []
+        self.ordered: tuple[Series, ...] = ()  # evaluations of a run that was read before
+        # of a set and the loss function's name, the steps and the losses
+        self.held_out: dict[tuple[int, str], list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def take(self, entry: Entry) -> None:
         """One entry that is marked as of this training."""
@@ -169,8 +182,11 @@ class GatheredTraining:
             names = ("model", "optimiser", "parallel", "weights")
             self.about = {name: str(entry.get(name, "")) for name in names}
             self.about["eps"] = _number(entry.get("eps"))
+            self.about["size"] = _number(entry.get("parameters"))
         elif entry["kind"] == "steps":
             self.blocks.append(rows(entry))
+        elif entry["kind"] == "held_out":
+            self._held_out(entry)
         elif entry["kind"] == "layers":
             layers = [str(name) for name in entry["layers"]]
             parameters = [str(name) for name in entry["parameters"]]
@@ -182,6 +198,27 @@ class GatheredTraining:
                     known.setdefault(name, len(known))
         else:
             self.depths.append(self._depth(entry))
+
+    def _held_out(self, entry: Entry) -> None:
+        key = int(entry["set"]), str(entry["function"])
+        steps = np.array([_step(step) for step in entry["step"]], dtype=np.int64)
+        losses = np.array(entry["loss"], dtype=np.float64)
+        if steps.shape != losses.shape:
+            raise ValueError(f"{losses.shape} losses of {steps.shape} evaluations")
+        if key not in self.held_out and len(self.held_out) == MOST_SETS:
+            raise ValueError("too many sets of samples")
+        self.held_out.setdefault(key, []).append((steps, losses))
+
+    def evaluations(self) -> tuple[Series, ...]:
+        """The losses without gradients, set by set, in the order of their steps."""
+        found = list(self.ordered)
+        several = len({place for place, _ in self.held_out}) > 1
+        for (place, function), parts in sorted(self.held_out.items()):
+            steps, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = np.argsort(steps, kind="stable")
+            name = f"{function} {place + 1}" if several else function
+            found.append(Series(quantity=name, unit="", steps=steps[order], values=losses[order]))
+        return tuple(found)
 
     def _depth(self, entry: Entry) -> Entry:
         layers, parameters = self.names[int(entry["layers"])]
@@ -202,17 +239,19 @@ class GatheredTraining:
 
     def result(self) -> Training:
         """What has been taken so far."""
-        columns = self.columns()
-        tables = {name: self._table(name) for name in (*DEPTH, *MOTION)}
+        columns: dict[str, Any] = dict(self.columns())
+        tables: dict[str, Any] = {name: self._table(name) for name in (*DEPTH, *MOTION)}
         return Training(
             model=str(self.about.get("model", "")),
             optimiser=str(self.about.get("optimiser", "")),
+            size=_number(self.about.get("size")),
             parallel=str(self.about.get("parallel", "")),
             weights=str(self.about.get("weights", "")),
             eps=_number(self.about.get("eps")),
             steps=columns.pop("step").astype(np.int64),
             layers=tuple(self.layers),
             parameters=tuple(self.parameters),
+            held_out=self.evaluations(),
             examined=np.array([depth["step"] for depth in self.depths], dtype=np.int64),
             **columns,
             **tables,

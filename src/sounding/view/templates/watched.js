@@ -12,10 +12,12 @@ const PANELS = [
   { name: "Learning rate", unit: "", log: false, lines: [["lr", "first parameter group", "weight", null]] },
   { name: "Time of a step", unit: "ms", log: true, lines: [["seconds", "from step to step, in ms", "activation", null]], factor: 1000 },
 ];
+// The script's own evaluations, set by set.
+const EVALUATIONS = ["gradient", "weight", "spread", "activation"];
 
 function startRun(box) {
   const find = (selector) => box.querySelector(selector);
-  const run = { box, find, about: {}, trainings: [], metrics: [], findings: [], pick: 0, quantity: "signal", at: null, tenth: false, step: null, layer: null, waiting: false, charts: [] };
+  const run = { box, find, about: {}, trainings: [], metrics: [], findings: [], judged: 0, ranks: null, rank: 0, pick: 0, quantity: "signal", at: null, tenth: false, step: null, layer: null, waiting: false, charts: [] };
   run.loss = { canvas: find(".loss canvas"), lines: [], log: true };
   run.map = { heat: find(".heat"), profile: find(".profile"), bar: find(".bar"), columns: [], steps: [], names: [] };
   buildTabs(run);
@@ -26,25 +28,29 @@ function startRun(box) {
 }
 
 function follow(run) {
-  const source = new EventSource(box_address(run));
+  if (run.source) run.source.close();
+  const source = run.source = new EventSource(box_address(run));
   source.onmessage = (event) => take(run, JSON.parse(event.data));
   source.onerror = () => { run.lostContact = true; state(run); };
   source.onopen = () => { run.lostContact = false; };
 }
 
-const box_address = (run) => new URL(run.box.dataset.stream, location.href).href;
+const box_address = (run) => new URL(`${run.box.dataset.stream}?rank=${run.rank}`, location.href).href;
 
 // -- what is told ---------------------------------------------------------------------------------
 
 function take(run, news) {
   const begin = performance.now();
   if (news.whole) run.trainings = [];
-  run.about = news.run;
+  run.about = news.run || {};
+  run.ranks = news.ranks || null;
+  run.judged = news.judged;
   run.metrics = news.metrics;
   run.findings = news.findings;
   news.trainings.forEach((told, i) => takeTraining(run, told, i));
   run.pick = Math.min(run.pick, Math.max(0, run.trainings.length - 1));
   buildPick(run);
+  buildRanks(run);
   buildPanels(run);
   state(run);
   newsItems(run);
@@ -57,6 +63,7 @@ function takeTraining(run, told, i) {
   if (!run.trainings[i]) run.trainings[i] = { ...told, steps: [], spread: [], columns: Object.fromEntries(Object.keys(QUANTITIES).map((q) => [q, []])) };
   const training = run.trainings[i];
   training.series = told.series;
+  training.heldOut = told.held_out;
   training.steps.push(...told.columns.steps);
   for (const [name, { of }] of Object.entries(QUANTITIES)) {
     const codes = unpack(told.columns[name]), width = training[of].length;
@@ -96,18 +103,20 @@ function element(kind, className, text) {
 function state(run) {
   const { about } = run, training = run.trainings[run.pick];
   const light = run.find(".light"), words = run.find(".words");
+  const absent = Boolean(run.ranks) && !about.started && !training;
   const done = Boolean(about.end), well = ["finished", "not said"].includes(about.end);
-  light.className = `light ${run.lostContact && !done ? "" : done ? (well ? "done" : "broke") : "runs"}`;
+  light.className = `light ${(run.lostContact || absent) && !done ? "" : done ? (well ? "done" : "broke") : "runs"}`;
   const parts = [];
-  const say = done ? (about.end === "not said" ? "The file does not say how it ended" : sentence(about.end)) : run.lostContact ? "No word from the server" : "Running";
+  const say = done ? (about.end === "not said" ? "The file does not say how it ended" : sentence(about.end)) : run.lostContact ? "No word from the server" : absent ? "Not there" : "Running";
   const head = element("b", "", say);
   if (training) {
     const last = training.series.last[0], usual = training.series.usual[0];
     if (last !== undefined) parts.push(`${whole(last + 1)} steps`);
-    if (usual) parts.push(`${seconds(usual)} each`);
+    const waits = training.series.waits[0];
+    if (usual) parts.push(`${seconds(usual)} each${waits >= 0.005 ? `, ${percent(waits)} of it waiting for data` : ""}`);
     parts.push(`${training.model}, ${whole(training.layers.length)} layers, ${training.optimiser}`);
-    parts.push(`${whole(training.steps.length)} examined steps shown`);
-  } else parts.push("no training step yet");
+    parts.push(`${whole(training.steps.length)} examined step${training.steps.length === 1 ? "" : "s"} shown`);
+  } else parts.push(absent ? `process ${run.rank} has written nothing yet` : "no training step yet");
   words.replaceChildren(head, ` · ${parts.join(" · ")}`);
   const cost = [];
   if (typeof about.overhead === "number") cost.push(`Watching took ${number(100 * about.overhead)} % of the time.`);
@@ -117,24 +126,55 @@ function state(run) {
   run.find(".cost").textContent = cost.join(" ");
 }
 
+const percent = (share) => (share < 0.1 ? `${number(100 * share)} %` : `${Math.round(100 * share)} %`);
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function newsItems(run) {
   const place = run.find(".news");
-  if (run.about.judged && run.box.parentElement.querySelector(".judged")) { place.replaceChildren(); return; }
-  const latest = run.findings[run.findings.length - 1];
-  const found = latest && Array.isArray(latest.found) ? latest.found : [];
-  const since = {};
-  for (const report of run.findings) for (const one of report.found) if (!(one.code in since)) since[one.code] = report.step;
-  place.replaceChildren(...found.map((one) => {
+  const below = run.box.parentElement.querySelector(".judged");
+  if (run.judged && below && Number(below.dataset.judged) >= run.judged) { place.replaceChildren(); return; }
+  const items = run.findings.map((one) => {
     const bad = one.severity === "problem";
     const item = element("article", `item ${bad ? "problem" : "caution"}`);
     const kind = element("p", "kind");
-    kind.append(element("span", `badge ${bad ? "problem" : "caution"}`, bad ? "Problem" : "Caution"), element("code", "", String(one.code)),
-      ` ${one.name}, since step ${whole(Number(since[one.code]) || 0)}`);
-    item.append(kind, element("p", "", sentence(String(one.message))));
+    const since = one.since === null ? "" : `, since step ${whole(one.since)}`;
+    kind.append(element("span", `badge ${bad ? "problem" : "caution"}`, bad ? "Problem" : "Caution"), element("code", "", one.code),
+      ` ${one.name}${since}${run.ranks ? `, ${whose(run, one.ranks)}` : ""}`);
+    item.append(kind, element("p", "", sentence(one.message)));
     return item;
-  }));
+  });
+  if (run.judged) {
+    const link = element("a", "", "Show the whole examination");
+    link.href = location.pathname;
+    const line = element("p", "whole", items.length ? "The run has ended and was examined. " : "The run has ended and was examined; nothing was found. ");
+    line.append(link);
+    items.push(line);
+  }
+  place.replaceChildren(...items);
+}
+
+function whose(run, ranks) {
+  const there = run.ranks.others.length;
+  if (ranks.length === there && there > 1) return there === run.ranks.of ? `all ${there} processes` : `all ${there} processes seen`;
+  return listed(ranks);
+}
+
+function listed(ranks) {
+  if (ranks.length === 1) return `process ${ranks[0]}`;
+  if (ranks.length > 8) return `${ranks.length} processes`;
+  return `processes ${ranks.slice(0, -1).join(", ")} and ${ranks[ranks.length - 1]}`;
+}
+
+// The other processes in a sentence each; of many, those that have something to say.
+function sayRanks(run) {
+  const { ranks } = run, there = new Map(ranks.others.map((one) => [one.rank, one]));
+  const most = Math.max(0, ...ranks.others.map((one) => one.steps));
+  const said = ranks.others.filter((one) => one.rank !== run.rank && (ranks.of <= 8 || (one.end && one.end !== "finished") || one.steps < 0.9 * most))
+    .slice(0, 8).map((one) => `Process ${one.rank}: ${whole(one.steps)} steps${one.end ? `, ${one.end}` : ""}`);
+  const absent = Array.from({ length: ranks.followed }, (_, k) => k).filter((k) => !there.has(k) && k !== run.rank);
+  if (absent.length) said.push(`${sentence(listed(absent))} ${absent.length > 1 ? "have" : "has"} written nothing yet`);
+  if (ranks.followed < ranks.of) said.push(`the first ${ranks.followed} of ${whole(ranks.of)} are followed`);
+  return said.length ? `${said.join(". ")}.` : "";
 }
 
 // -- controls -------------------------------------------------------------------------------------
@@ -152,17 +192,33 @@ function buildTabs(run) {
 function buildPick(run) {
   const nav = run.find(".pick");
   nav.hidden = run.trainings.length < 2;
-  if (nav.children.length === run.trainings.length) return;
-  nav.replaceChildren(...run.trainings.map((training, i) => {
-    const button = element("button", "", `${i + 1}: ${training.model}, ${training.optimiser}`);
+  const named = ({ model, size, optimiser }, i) => `${i + 1}: ${model}, ${size ? `${whole(size)} parameters, ` : ""}${optimiser}`;
+  const names = run.trainings.map(named);
+  if (names.join("\n") === [...nav.children].map((button) => button.textContent).join("\n")) return;
+  nav.replaceChildren(...names.map((name, i) => {
+    const button = element("button", "", name);
     button.type = "button";
     button.addEventListener("click", () => { run.pick = i; run.at = null; run.layer = null; buildPanels(run); state(run); draw(run); });
     return button;
   }));
 }
 
+function buildRanks(run) {
+  const { ranks } = run, line = run.find(".ranks"), select = line.querySelector("select");
+  line.hidden = !ranks;
+  if (!ranks) return;
+  line.querySelector(".others").textContent = ranks.followed ? sayRanks(run)
+    : `${whole(ranks.of)} processes took part; the losses of the others are drawn beside that of process 0.`;
+  select.parentElement.hidden = !ranks.followed;
+  if (select.options.length !== (ranks.followed || 0)) {
+    select.replaceChildren(...Array.from({ length: ranks.followed || 0 }, (_, k) => { const made = element("option", "", `${k} of ${ranks.of}`); made.value = String(k); return made; }));
+  }
+  select.value = String(run.rank);
+}
+
 function buildPanels(run) {
-  const names = [...PANELS.map((p) => p.name), "Update / weight", ...run.metrics.map((m) => m.name)];
+  const training = run.trainings[run.pick], waits = training && training.series.waited.some((v) => v !== null);
+  const names = [...PANELS.map((p) => p.name), "Update / weight", ...(waits ? ["Waiting for data"] : []), ...run.metrics.map((m) => m.name)];
   const place = run.find(".small-panels");
   if (run.charts.length === names.length && run.charts.every((chart, i) => chart.name === names[i])) return;
   run.charts = names.map((name) => {
@@ -179,6 +235,10 @@ function buildPanels(run) {
 }
 
 function listen(run) {
+  run.find(".ranks select").addEventListener("change", (event) => {
+    Object.assign(run, { rank: Number(event.target.value), at: null, layer: null, step: null });
+    follow(run);
+  });
   const slider = run.find(".time input"), latest = run.find(".follow");
   slider.addEventListener("input", () => {
     const last = Number(slider.max);
@@ -192,7 +252,7 @@ function listen(run) {
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!move) return;
     event.preventDefault();
-    const steps = run.loss.lines.length ? run.loss.lines[0].steps : [];
+    const steps = run.loss.own || [];
     const now = run.step === null ? steps.length - 1 : nearest(steps, run.step);
     run.step = steps[Math.max(0, Math.min(steps.length - 1, now + move))];
     later(run);
@@ -245,21 +305,27 @@ function nearest(steps, step) {
 function draw(run) {
   const training = run.trainings[run.pick];
   for (const [i, button] of [...run.find(".pick").children].entries()) button.setAttribute("aria-pressed", String(i === run.pick));
+  for (const part of [".loss", ".deep", ".small-panels"]) run.find(part).hidden = !training;
   if (!training) return;
   const { series } = training, last = series.last.length ? series.last[0] : 0;
-  const span = { to: Math.max(1, last), from: run.tenth ? Math.floor(last * 0.9) : 0, at: run.step };
+  const scored = training.heldOut.map((one) => one.step[one.step.length - 1] || 0);
+  const span = { to: Math.max(1, last, ...scored), from: run.tenth ? Math.floor(last * 0.9) : 0, at: run.step };
   run.find(".range").setAttribute("aria-pressed", String(run.tenth));
-  drawLoss(run, series, span);
+  drawLoss(run, training, span);
   drawDepth(run, training, span);
   run.charts.forEach((chart, i) => drawPanel(run, training, chart, i, span));
 }
 
-function drawLoss(run, series, span) {
+function drawLoss(run, training, span) {
+  const { series } = training;
   const thinned = series.loss.some((v, i) => series.low[i] !== v || series.high[i] !== v);
   const line = { steps: series.step, values: series.loss, colour: "rms", broken: true, label: thinned ? "mean of neighbouring steps" : "each step" };
   if (thinned) { line.low = series.low; line.high = series.high; }
-  Object.assign(run.loss, span, { lines: [line] });
-  legend(run.find(".loss .legend"), [line, ...(thinned ? [{ colour: "rms", band: true, label: "smallest to largest" }] : [])]);
+  const scored = training.heldOut.map((one, i) => ({ steps: one.step, values: one.value, colour: EVALUATIONS[i % EVALUATIONS.length], dash: [6, 3], sparse: true, broken: true, label: `evaluation, ${one.name}` }));
+  const beside = ((run.ranks && run.ranks.losses[run.pick]) || []).map((one) => ({ steps: one.step, values: one.value, colour: "muted", thin: true, label: "other processes" }));
+  Object.assign(run.loss, span, { lines: [...beside, line, ...scored], own: series.step });
+  legend(run.find(".loss .legend"), [{ ...line, label: run.ranks ? `process ${run.rank}, ${line.label}` : line.label },
+    ...(thinned ? [{ colour: "rms", band: true, label: "smallest to largest" }] : []), ...beside.slice(0, 1), ...scored]);
   drawCurves(run.loss);
   const readout = run.find(".loss .readout");
   if (!series.step.length) { readout.textContent = "No step yet."; return; }
@@ -268,7 +334,27 @@ function drawLoss(run, series, span) {
   const where = next > series.step[k] ? `Steps ${whole(series.step[k])} to ${whole(next)}` : `Step ${whole(series.step[k])}`;
   const between = next > series.step[k] ? ` (${number(series.low[k])} to ${number(series.high[k])})` : "";
   const value = series.loss[k] === null ? "NaN" : number(series.loss[k]);
-  readout.replaceChildren(`${where}: loss `, element("b", "", value), `${between}, gradient norm ${number(series.gradient_norm[k])}, learning rate ${number(series.lr[k])}, ${seconds(series.seconds[k] || 0)}`);
+  const waited = series.waited[k] === null || !series.seconds[k] ? "" : ` (${percent(series.waited[k] / series.seconds[k])} waiting for data)`;
+  readout.replaceChildren(`${where}: loss `, element("b", "", value), `${between}, gradient norm ${number(series.gradient_norm[k])}, learning rate ${number(series.lr[k])}, ${seconds(series.seconds[k] || 0)}${waited}`,
+    ...sayEvaluations(training, next), saySpread(beside, next));
+}
+
+// The latest evaluation of each set, as of this step.
+function sayEvaluations(training, step) {
+  return training.heldOut.flatMap((one) => {
+    const n = one.step.length;
+    if (!n || one.step[0] > step + 1) return [];
+    const k = nearest(one.step, step + 1);
+    return [`; evaluation, ${one.name} `, element("b", "", one.value[k] === null ? "NaN" : number(one.value[k])), ` after ${whole(one.step[k])} steps`];
+  });
+}
+
+function saySpread(beside, step) {
+  const reach = ({ steps }) => 2 * steps[steps.length - 1] - (steps[steps.length - 2] || 0);
+  const there = beside.filter((one) => one.steps.length && step <= reach(one)).map((one) => one.values[nearest(one.steps, step)]).filter((v) => v !== null && Number.isFinite(v));
+  if (!there.length) return "";
+  const low = Math.min(...there), high = Math.max(...there);
+  return there.length === 1 ? `; in the other process ${number(low)}` : `; in the other ${there.length} processes ${number(low)} to ${number(high)}`;
 }
 
 function drawDepth(run, training, span) {
@@ -309,6 +395,8 @@ function sayDepth(run, map, kind) {
 function drawPanel(run, training, chart, i, span) {
   const { series } = training;
   let lines = [];
+  const metric = run.metrics[i - (run.charts.length - run.metrics.length)];
+  chart.bounds = null;
   if (i < PANELS.length) {
     const panel = PANELS[i];
     for (const [name, label, colour, dash] of panel.lines) {
@@ -319,8 +407,11 @@ function drawPanel(run, training, chart, i, span) {
   } else if (i === PANELS.length) {
     lines = spreadOf(training);
     chart.log = true;
+  } else if (!metric) {
+    const share = series.waited.map((v, k) => (v === null || !series.seconds[k] ? null : 100 * v / series.seconds[k]));
+    lines = [{ steps: series.step, values: share, label: "% of the time, inside of the data loader", colour: "spread" }];
+    Object.assign(chart, { bounds: [0, 100], log: false });
   } else {
-    const metric = run.metrics[i - PANELS.length - 1];
     lines = [{ steps: metric.step, values: metric.value, label: "as logged", colour: "spread", sparse: true }];
     chart.log = false;
   }

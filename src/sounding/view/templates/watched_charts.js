@@ -108,15 +108,16 @@ function extent(rows, log) {
 // from and to (steps), at (the step of the cursor) and unit (of the values, for the axis).
 function drawCurves(chart) {
   const { ctx, width, height } = pen(chart.canvas), c = colours();
-  const left = 54, right = width - 10, top = 8, bottom = height - 24;
+  const right = width - 10, top = 8, bottom = height - 24;
   const shown = chart.lines.map((line) => inside(line, chart.from, chart.to));
   const positive = shown.every((line) => line.values.every((v) => v === null || !(v <= 0)));
   const log = chart.log && positive;
-  const [low, high] = extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
-  const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
+  const [low, high] = chart.bounds || extent(shown.flatMap((l) => [l.values, l.low || [], l.high || []]), log);
   const y = (v) => bottom - (bottom - top) * ((log ? Math.log10(v) : v) - low) / (high - low);
   const marks = log ? logTicks(low, high, Math.max(2, height / 40)).map(([v, label]) => [v, label.replace(" × ", "×")])
     : ticks(low, high, Math.max(2, height / 45)).map((v) => [v, number(v).replace(" × ", "×")]);
+  const left = Math.max(54, ...marks.map(([, label]) => Math.ceil(ctx.measureText(label).width) + 10));
+  const x = (step) => left + (right - left) * (step - chart.from) / Math.max(1, chart.to - chart.from);
   ctx.strokeStyle = c.line;
   ctx.fillStyle = c.muted;
   ctx.textAlign = "right";
@@ -182,7 +183,8 @@ function drawLine(ctx, line, x, y, c, log, top) {
     ctx.globalAlpha = 1;
   }
   ctx.strokeStyle = colour;
-  ctx.lineWidth = 1.6;
+  ctx.lineWidth = line.thin ? 1 : 1.6;
+  ctx.globalAlpha = line.thin ? 0.7 : 1;
   ctx.setLineDash(line.dash || []);
   ctx.beginPath();
   let open = false, sparse = 0;
@@ -195,8 +197,9 @@ function drawLine(ctx, line, x, y, c, log, top) {
     } else if (!line.sparse) open = false;
   });
   ctx.stroke();
+  ctx.globalAlpha = 1;
   ctx.setLineDash([]);
-  if (sparse && sparse < (line.sparse ? 150 : 40)) {
+  if (sparse && !line.thin && sparse < (line.sparse ? 150 : 40)) {
     ctx.fillStyle = colour;
     line.steps.forEach((s, i) => {
       if (good(line.values[i])) { ctx.beginPath(); ctx.arc(x(s), y(line.values[i]), 2, 0, 7); ctx.fill(); }
