@@ -25,25 +25,43 @@ args = parser.parse_args()
 torch.manual_seed(0)
 digits = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 8 - 1
 
-generator = nn.Sequential(
-    nn.Linear(args.latent, 128 * 2 * 2),
-    nn.Unflatten(1, (128, 2, 2)),
-    nn.BatchNorm2d(128),
-    nn.ReLU(),
-    nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),
-    nn.BatchNorm2d(64),
-    nn.ReLU(),
-    nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
-    nn.Tanh(),
-)
-discriminator = nn.Sequential(
-    nn.Conv2d(1, 32, 3, stride=2, padding=1),
-    nn.LeakyReLU(0.2),
-    nn.Conv2d(32, 64, 3, stride=2, padding=1),
-    nn.LeakyReLU(0.2),
-    nn.Flatten(),
-    nn.Linear(64 * 2 * 2, 1),
-)
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(args.latent, 128 * 2 * 2),
+            nn.Unflatten(1, (128, 2, 2)),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, z):
+        return self.net(z)
+
+
+class Discriminator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 32, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(64 * 2 * 2, 1),
+        )
+
+    def forward(self, x):
+        return self.net(x)
+
+
+generator, discriminator = Generator(), Discriminator()
 optimizer_g = torch.optim.Adam(generator.parameters(), lr=args.lr, betas=(0.5, 0.999))
 optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=args.lr, betas=(0.5, 0.999))
 criterion = nn.BCEWithLogitsLoss()

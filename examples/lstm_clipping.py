@@ -19,7 +19,7 @@ parser.add_argument("--lr", type=float, default=20.0)
 parser.add_argument("--width", type=int, default=96)
 parser.add_argument("--layers", type=int, default=2)
 parser.add_argument("--bptt", type=int, default=35, help="places that gradients go back")
-parser.add_argument("--batch", type=int, default=20)
+parser.add_argument("--batch", type=int, default=10)
 parser.add_argument("--steps", type=int, default=400)
 args = parser.parse_args()
 if not args.text.is_file():
