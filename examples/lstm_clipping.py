@@ -3,7 +3,8 @@
     python lstm_clipping.py --text tinyshakespeare.txt               # gradients are not clipped
     python lstm_clipping.py --text tinyshakespeare.txt --clip 0.25
 
-The gradient is a product over all places of the sequence, so that now and then it is huge.
+The gradient grows fifty-fold within six steps, and each step throws the net farther off (SD501: the
+rate is too high for gradients that nothing bounds). Clipped, the same rate learns.
 """
 
 import argparse

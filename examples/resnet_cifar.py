@@ -10,7 +10,6 @@ version (data_batch_*.bin) or as parquet files (train-*.parquet; these need duck
 
 import argparse
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", type=Path, default=Path(os.environ.get("SOUNDING_DATA", "data")))
+parser.add_argument("--data", type=Path, default=Path("data"))
 parser.add_argument("--norm", choices=["none", "batch"], default="none")
 parser.add_argument("--depth", type=int, default=56, help="6n + 2 layers")
 parser.add_argument("--width", type=int, default=8, help="channels of the first stage")
