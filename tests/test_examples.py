@@ -29,7 +29,7 @@ FAULTS = {
         "--causal",
         "SD417",
     ),
-    "lstm_clipping.py": ("--width 32 --bptt 25 --steps 150", "", "--clip 0.25", "SD501"),
+    "lstm_forecast.py": ("", "", "--clip 0.5", "SD506"),
     "gan_digits.py": ("--batch 32 --steps 40", "", "--attached", "SD207"),
     "finetune_digits.py": ("--batch 16 --steps 60", "", "--lr 0.001", "SD508"),
     "resnet_cifar.py": (
@@ -138,7 +138,6 @@ def test_a_faulty_example_is_a_stranger_s_script_that_says_its_code():
     ("name", "options"),
     [
         ("char_transformer.py", "--text nowhere.txt"),
-        ("lstm_clipping.py", "--text nowhere.txt"),
         ("resnet_cifar.py", "--data ."),
         ("finetune_digits.py", "--weights nowhere.pt"),
     ],

@@ -26,7 +26,6 @@ from sounding.rules.harm import (
 SLOWER = {"slower": 0.1, "much_slower": 0.01, "far_slower": 1e-4}
 FASTER = {"faster": 10.0, "much_faster": 100.0, "far_faster": 1e4}
 APART = 10.0  # the factor between the rates of groups that asks for a fork
-GREW = 10.0  # the factor between the first gradient and the largest that asks for clipping
 LOOK = 100  # steps below which a run is a look at the beginning of a training
 
 
@@ -172,17 +171,13 @@ def _zero(course: Course) -> Finding:
 def _finding(readings: Readings, found: Relief, factor: float, said: str) -> Finding:
     high = factor < 1
     course = watched(readings)
-    first, largest = _grown(course) if high else (math.nan, math.nan)
     lr = float(course.lr[0])
     change = f"{1 / factor:g} times lower" if high else f"{factor:g} times higher"
-    bound = {"bound": float(f"{first:.2g}")}
     ratio = _overshoot(readings) if high else math.nan
     sharp = f", and lr x sharpness began at {ratio:.3g} times its limit" if ratio > 1 else ""
-    grew = f", and the gradient's norm went from {first:.3g} to {largest:.3g}" if first > 0 else ""
-    clip = f", or clip gradients to {first:.2g}" if first > 0 else ""
     message = (
-        f"the learning rate {lr:.3g} is too {'high' if high else 'low'}: {said}{sharp}{grew}; "
-        f"begun again with a rate {change} {found.said}; take lr={lr * factor:.3g}{clip}"
+        f"the learning rate {lr:.3g} is too {'high' if high else 'low'}: {said}{sharp}; begun "
+        f"again with a rate {change} {found.said}; take lr={lr * factor:.3g}"
     )
     return Finding(
         code="SD501" if high else "SD502",
@@ -197,15 +192,5 @@ def _finding(readings: Readings, found: Relief, factor: float, said: str) -> Fin
         remedies=(
             Remedy(name="scale_lr", arguments={"factor": factor}, touches="recipe"),
             *([Remedy(name="warm_up", arguments={"steps": 100}, touches="recipe")] if high else []),
-            *([Remedy(name="clip_norm", arguments=bound, touches="recipe")] if first > 0 else []),
         ),
     )
-
-
-def _grown(course: Course) -> tuple[float, float]:
-    """The first norm of the gradient and the largest, where it grew and nothing clips; else nan."""
-    norms = course.gradient_norm[np.isfinite(course.gradient_norm)]
-    clipped = np.isfinite(course.bound).any() or np.isfinite(course.clipped_from).any()
-    if clipped or not norms.size or not norms.max() > GREW * norms[0] > 0:
-        return math.nan, math.nan
-    return float(norms[0]), float(norms.max())
