@@ -48,8 +48,10 @@ def cifar10(folder):
     elif files := sorted(folder.rglob("train-*.parquet")):
         images, labels = read_parquet(files)
     else:
-        parser.error(f"no CIFAR-10 in {folder}: name a folder with data_batch_*.bin or "
-                     "train-*.parquet by --data (https://www.cs.toronto.edu/~kriz/cifar.html)")  # fmt: skip
+        parser.error(
+            f"no CIFAR-10 in {folder}: name a folder with data_batch_*.bin or train-*.parquet "
+            "by --data (it is at https://www.cs.toronto.edu/~kriz/cifar.html)"
+        )
     return (torch.tensor(images).float() - 120) / 64, torch.tensor(labels).long()
 
 
