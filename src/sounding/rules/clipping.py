@@ -85,7 +85,7 @@ def _spiked(
 ) -> Finding:
     norms = course.gradient_norm
     ratio = float(norms[at] / np.nanmedian(norms[:at]))
-    bound = float(f"{np.nanquantile(norms[:at], 0.9):.2g}")
+    bound = float(f"{np.nanquantile(norms[:at], 0.9):.3g}")
     return Finding(
         code="SD506",
         name="gradient-spikes",
