@@ -1,7 +1,7 @@
 """A conv net that knows the digits 0 to 4, fine-tuned to 5 to 9 with the rate it was trained at.
 
     python finetune_digits.py --pretrain      # once: writes digits.pt
-    python finetune_digits.py                 # Adam at 0.03 destroys what it had learnt
+    python finetune_digits.py                 # Adam at 0.03 destroys what it had learnt (SD508)
     python finetune_digits.py --lr 0.001
 
 The digits are those of scikit-learn: 1,797 real ones of 8 x 8 pixels.
