@@ -1,10 +1,12 @@
 """The examples run in an empty folder, and print what their pages promise."""
 
+import json
 import re
 import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -17,6 +19,19 @@ PRINTED = {
 OF_HOSTS = {
     "lightning_callback.py": r"watched layers: net\.0, net\.2",
     "transformers_callback.py": r"layers: \d+",
+}
+
+# script, with small settings; the options that cure it; what is named first without them
+FAULTS = {
+    "char_transformer.py": (
+        "--layers 1 --width 32 --heads 2 --context 16 --batch 8 --lr 1e-2 --steps 60",
+        "--causal",
+        "SD417",
+    ),
+    "resnet_cifar.py": ("--width 4 --batch 8 --steps 6", "--norm batch --depth 20", "SD206"),
+    "gan_digits.py": ("--batch 32 --steps 40", "--attached", "SD207"),
+    "lstm_forecast.py": ("--hours 1600 --hidden 16 --window 12", "--clip 0.5", "SD506"),
+    "finetune_digits.py": ("--batch 16 --steps 40", "--lr 0.001", "SD508"),
 }
 
 
@@ -68,3 +83,67 @@ def test_the_workflow_is_yaml_whose_commands_exist():
     name, *options = [w for w in line.split()[1:] if not w.startswith("--ep")][:6]
     help_ = CliRunner().invoke(main, [name, "--help"]).output
     assert all(option in help_ for option in options if option.startswith("--"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, python):
+    """Where the examples run: with images in the layout of CIFAR-10, and a pre-trained net."""
+    folder = tmp_path_factory.mktemp("examples")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 512, dtype=np.uint8)
+    colours = rng.integers(0, 256, (10, 3, 4, 4))  # each class has a coarse picture of its own
+    images = np.kron(colours[labels], np.ones((8, 8))) + rng.normal(0, 40, (512, 3, 32, 32))
+    pixels = images.clip(0, 255).astype(np.uint8).reshape(512, -1)
+    np.column_stack([labels, pixels]).tofile(folder / "data_batch_1.bin")
+    done = python.run(EXAMPLES / "finetune_digits.py", "--pretrain", "--steps", "100", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def problems(python, folder, name, options, *ours):
+    """The codes of what `sounding run` calls a problem, the most likely cause first."""
+    found = folder / f"{name}.json"
+    data = ["--data", folder] if name == "resnet_cifar.py" else []
+    told = [*ours, "--json", found, "--force", EXAMPLES / name, *data, *options.split()]
+    done = python.run("-m", "sounding", "run", *told, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return [
+        f["code"]
+        for f in json.loads(found.read_text())["result"]["findings"]
+        if f["severity"] == "problem"
+    ]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_is_named_first_and_the_cure_takes_it_away(name, python, folder):
+    small, cure, code = FAULTS[name]
+    assert problems(python, folder, name, small)[:1] == [code]
+    assert problems(python, folder, name, f"{small} {cure}", "--no-tests") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_tests_that_decide_find_nothing_against_the_cure(name, python, folder):
+    small, cure, _ = FAULTS[name]
+    assert problems(python, folder, name, f"{small} {cure}") == []
+
+
+def test_a_faulty_example_is_a_stranger_s_script_that_says_its_code():
+    for name, (*_, code) in FAULTS.items():
+        text = (EXAMPLES / name).read_text()
+        assert "sounding" not in text
+        assert code in text.split('"""')[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("char_transformer.py", "--text nowhere.txt"),
+        ("resnet_cifar.py", "--data ."),
+        ("finetune_digits.py", "--weights nowhere.pt"),
+    ],
+)
+def test_without_its_data_an_example_says_what_to_do(name, options, python, tmp_path):
+    done = python.run(EXAMPLES / name, *options.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(r"error: no .*(will do|name a folder|first)", done.stderr, re.DOTALL)

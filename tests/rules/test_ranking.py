@@ -42,6 +42,11 @@ def test_the_order_of_the_rules_does_not_matter(order):
     assert {f.code: f.because for f in ranked} == {"SD303": "", "SD201": "SD303", "SD205": "SD303"}
 
 
+def test_trained_weights_are_not_blamed_for_the_rate_that_ruins_them():
+    ranked = rank([finding("SD303"), finding("SD509"), finding("SD508")])
+    assert {f.code: f.because for f in ranked} == {"SD508": "", "SD509": "SD508", "SD303": "SD508"}
+
+
 def test_a_caution_does_not_cause_a_problem():
     ranked = rank([finding("SD204", "caution"), finding("SD201")])
     assert [(f.code, f.because) for f in ranked] == [("SD201", ""), ("SD204", "")]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from sounding.zoo.nets import Plain, Residual, drawn, mlp, normal
 
@@ -15,6 +16,36 @@ def test_residual_blocks_add_half_of_the_variance(find):
     # the inputs look more and more alike to the rectifiers, which takes a part of the spread
     assert finding.measured["log_gain"] == pytest.approx(blocks * 0.5 * math.log(1.5), abs=1.2)
     assert finding.severity == "problem"
+
+
+def test_fixup_comes_first_where_sums_grow_and_nowhere_else(find):
+    finding, _ = find("SD206", Residual(40, width=64))
+    assert finding.remedies[0].arguments == {"scheme": "fixup"}
+    finding, _ = find("SD206", drawn(Plain(64, *[64] * 11, 10), normal(4.0)))
+    assert finding.remedies[0].arguments == {"scheme": "kaiming"}
+
+
+class Sums(nn.Module):
+    """Blocks without normalisation, all of He's variance."""
+
+    def __init__(self, blocks=24):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(64, 64) for _ in range(blocks))
+        self.last = nn.Linear(64, 10)
+        for block in self.blocks:
+            nn.init.kaiming_normal_(block.weight)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = torch.relu(x + block(x))
+        return self.last(x)
+
+
+def test_weights_that_have_he_s_variance_are_not_drawn_from_it_again(find):
+    finding, _ = find("SD206", Sums())
+    names = [str(remedy.arguments.get("scheme")) for remedy in finding.remedies]
+    assert "fixup" in names
+    assert "kaiming" not in names
 
 
 @pytest.mark.parametrize("factor", [2.0, 4.0])

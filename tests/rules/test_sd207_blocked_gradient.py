@@ -138,6 +138,9 @@ def test_nothing_is_reached(examine):
     readings = dataclasses.replace(readings, gradients=gradients)
     finding = blocked_gradient(watched(readings, cut=names))
     assert finding.message.startswith("backward reaches none of the 4 parameters")
+    assert "the loss is a new number" in finding.message
+    adversaries = watched(readings, cut=names, several=True)
+    assert "on its way to any loss" in blocked_gradient(adversaries).message
     assert finding.severity == "problem"
 
 

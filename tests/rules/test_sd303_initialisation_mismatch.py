@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sounding.rules.initialisation import initialisation_mismatch
 from sounding.zoo.nets import Plain, PlainConv, drawn, mlp, normal
 
 
@@ -111,3 +112,19 @@ def test_silent_near_the_needed_scale(find, gain):
 def test_not_applicable(find):
     _, outcome = find("SD303", mlp(64, 32, 10))
     assert outcome.outcome == "not applicable"
+
+
+@pytest.mark.parametrize(("slower", "named"), [(0.9, False), (1.1, True), ("no fork", True)])
+def test_a_table_as_torch_draws_it_is_named_only_where_a_lower_rate_does_less(
+    ran, examine, slower, named
+):
+    ids = torch.randint(0, 50, (64, 8))
+    net = nn.Sequential(nn.Embedding(50, 32), nn.Flatten(), nn.Linear(256, 32), nn.Linear(32, 10))
+    readings = examine(net, data=(ids, ids[:, 0] % 10)).readings
+    tests = {
+        "redrawn": (2.3, 1.0),
+        "slower": slower if isinstance(slower, str) else (2.3, slower),
+    }
+    found = initialisation_mismatch(ran(readings=readings, constant=(2.3, 2.3), tests=tests))
+    assert isinstance(found, str) != named
+    assert "0.weight" in (found.message if named else found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -35,12 +36,24 @@ def reinitialise(given: Given, readings: Readings | None) -> str:
         return "\n".join([head, *drawing(scheme, plan_of(readings))])
     calls = () if readings is None else readings.calls
     factors = fixup_factors(calls) if calls else {}
-    named = ", ".join(f"{_layer(calls[at])!r}: {x:.6g}" for at, x in sorted(factors.items()))
+    named: dict[float, list[str]] = defaultdict(list)
+    for at, factor in sorted(factors.items()):
+        named[factor].append(_layer(calls[at]))
     scaled = [
-        f"    for name, factor in {{{named or '...: 0.0'}}}.items():",
-        "        model.get_submodule(name).weight *= factor  # ends of branches, and the head: 0",
+        "    for factor, names in {  # ends of branches, and the head: 0",
+        *(line for factor, names in named.items() for line in _entry(factor, names)),
+        "    }.items():",
+        "        for name in names.split():",
+        "            model.get_submodule(name).weight *= factor",
     ]
     return "\n".join([head, *drawing("kaiming", plan_of(readings, zeros=True)), *scaled])
+
+
+def _entry(factor: float, names: list[str]) -> list[str]:
+    """An entry of a dictionary, the names as one string over as many lines as it takes."""
+    lines = textwrap.wrap(" ".join(names), 80, break_long_words=False, break_on_hyphens=False)
+    parts = [f"            {line + ' '!r}" for line in lines]
+    return [f"        {factor:.6g}:", *parts[:-1], parts[-1] + ","]
 
 
 def drawing(scheme: str, plan: Plan) -> list[str]:

@@ -150,13 +150,19 @@ def _nowhere(readings: Readings, loop: Loop) -> Finding:
     if gradients is not None and (np.nan_to_num(gradients.rms) > 0).any():
         return _taken(loop)
     compared = "" if readings.loss_call is None else readings.loss_call.source
+    what = (
+        "the output is cut off on its way to any loss; take away the detach(), no_grad() or .data "
+        "between this model and the others"
+        if loop.several
+        else "the loss is a new number, made by item(), detach() or torch.tensor(); call backward "
+        "on what the loss function returns"
+    )
     return Finding(
         code="SD207",
         name="blocked-gradient",
         severity="problem",
         message=f"backward reaches none of the {len(loop.cut)} parameters that the optimiser holds "
-        "and the model uses: the loss is a new number, made by item(), detach() or torch.tensor(); "
-        "call backward on what the loss function returns",
+        f"and the model uses: {what}",
         layers=loop.cut,
         source=compared or loop.cut_source,
         measured={"parameters_without_gradient": float(len(loop.cut))},

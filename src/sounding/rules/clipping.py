@@ -85,7 +85,7 @@ def _spiked(
 ) -> Finding:
     norms = course.gradient_norm
     ratio = float(norms[at] / np.nanmedian(norms[:at]))
-    bound = float(np.nanquantile(norms[:at], 0.9))
+    bound = float(f"{np.nanquantile(norms[:at], 0.9):.3g}")
     return Finding(
         code="SD506",
         name="gradient-spikes",
@@ -93,7 +93,7 @@ def _spiked(
         message=(
             f"at step {at} the gradient's norm is {norms[at]:.3g}, {ratio:.3g} times the median of "
             f"the steps before, and {said}; clip it: clip_grad_norm_(model.parameters(), "
-            f"{bound:.2g}) between backward and step"
+            f"{bound:g}) between backward and step"
         ),
         layers=(),
         source="",

@@ -21,7 +21,7 @@ from sounding.rules.finding import Finding
 from sounding.rules.harm import Relief
 from sounding.rules.initial_output import loud
 from sounding.rules.propagation import DATA_DRIVEN, INSERT_NORM, ORTHOGONAL, REINITIALISE
-from sounding.rules.redrawing import Odd, better_redrawn, oddest
+from sounding.rules.redrawing import Odd, better_redrawn, oddest, rate_alone
 from sounding.rules.scale import effective_variance, share, shares
 from sounding.rules.trunk import unrepeated
 
@@ -94,7 +94,7 @@ def initialisation_mismatch(readings: Readings) -> Finding | str | None:
         return found
     redrawn = None if loud(readings) else better_redrawn(readings)
     if redrawn is not None and (odd := oddest(readings)) is not None:
-        return _redrawn(redrawn, odd)
+        return rate_alone(readings, redrawn, odd) or _redrawn(redrawn, odd)
     if isinstance(found, NotApplicable):
         raise found
     return found

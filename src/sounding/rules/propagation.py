@@ -9,9 +9,11 @@ from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.depth import Gain, adaptive, gradient_gain, learned, severity, signal_gain
 from sounding.rules.finding import Finding
+from sounding.rules.harm import HALF
 from sounding.rules.memory import through_time
 
 REINITIALISE = Remedy(name="reinitialise", arguments={"scheme": "kaiming"}, touches="weights")
+FIXUP = Remedy(name="reinitialise", arguments={"scheme": "fixup"}, touches="weights")
 ORTHOGONAL = Remedy(name="reinitialise", arguments={"scheme": "orthogonal"}, touches="weights")
 DATA_DRIVEN = Remedy(name="data_driven_init", touches="weights")
 INSERT_NORM = Remedy(name="insert_norm", arguments={"kind": "batch"}, touches="architecture")
@@ -53,11 +55,30 @@ def exploding_signal(readings: Readings) -> Finding | str | None:
     return _finding(readings, gain, "SD206", "exploding-signal", "signal", +1)
 
 
-def remedies(readings: Readings) -> tuple[Remedy, ...]:
-    """What can bring a product over layers back to one, the least invasive first."""
+def remedies(readings: Readings, sign: int) -> tuple[Remedy, ...]:
+    """What can bring a product over layers back to one, the least invasive first.
+
+    Weights that have He's variance are not drawn from it again. Where sums grow that nothing
+    normalises, Fixup comes first.
+    """
     kinds = {readings.calls[i].activation for i in readings.path}
     change = (TO_RELU,) if kinds & set(SATURATING) else ()
-    return (REINITIALISE, *change, DATA_DRIVEN, INSERT_NORM)
+    draw = () if _drawn_by_he(readings) else (REINITIALISE,)
+    roles = {call.role for call in readings.calls}
+    sums = (FIXUP,) if sign > 0 and "skip" in roles and "normalisation" not in roles else ()
+    return (*sums, *draw, *change, DATA_DRIVEN, INSERT_NORM)
+
+
+def _drawn_by_he(readings: Readings) -> bool:
+    """Whether most weights before the last have that variance; by chance one in a hundred has not.
+
+    As `kaiming_normal_` leaves them for a ReLU, by either fan.
+    """
+    names = {call.weight for call in readings.path_calls()[:-1] if call.weight}
+    weights = readings.weights
+    known = zip(weights.parameters, weights.scheme, strict=True)
+    he = [scheme.startswith("kaiming") for name, scheme in known if name in names]
+    return bool(he) and sum(he) > HALF * len(he)
 
 
 def _finding(
@@ -82,7 +103,7 @@ def _finding(
         measured=measured,
         expected={"log_gain": 0.0, "factor_per_layer": 1.0},
         confidence="theory",
-        remedies=remedies(readings),
+        remedies=remedies(readings, sign),
     )
 
 

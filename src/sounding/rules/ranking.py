@@ -14,7 +14,8 @@ from sounding.rules.finding import Finding
 # vanish or explode. In a random net one factor acts on the difference of two inputs and on the
 # gradient, so the two vanish together: the gradient is what training feels, and is named first. A
 # signal that explodes takes the gradient along. Where another cause is known, that another learning
-# rate would help too is its effect.
+# rate would help too is its effect. That new weights, or a warm-up, stand a rate that ruins
+# trained ones is no fault of those weights.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
 RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
@@ -35,7 +36,7 @@ CAUSES = {
     "SD416": LEARNING,
     "SD102": (*PASS, *LEARNING),
     "SD503": LEARNING,
-    "SD508": LEARNING,
+    "SD508": ("SD303", "SD509", *LEARNING),
     "SD509": LEARNING,
     "SD510": LEARNING,
     "SD511": ("SD504", *LEARNING),

@@ -95,7 +95,8 @@ def _finding(readings: Readings, found: Lost, level: float) -> Finding:
     batch = "clip to" in blame
     remedy = Remedy(name="scale_lr", arguments={"factor": 0.1}, touches="recipe")
     if batch and test is not None:
-        remedy = Remedy(name="clip_norm", arguments={"bound": test["spread"]}, touches="recipe")
+        bound = float(f"{test['spread']:.3g}")
+        remedy = Remedy(name="clip_norm", arguments={"bound": bound}, touches="recipe")
     return Finding(
         code="SD701",
         name="learning-lost",
