@@ -100,6 +100,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 32, "steps": 2},
     how=(
         "The remedy clip_units is applied to a net with random gradients, and every unit's norms "
         "are compared before and after. Then nets of fully connected residual branches learn the "
