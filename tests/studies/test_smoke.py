@@ -58,7 +58,7 @@ def test_what_ends_early_is_no_smoke_run(sixteen_images):
     """One step trains nothing, so that Brock's arm with clipping would not be reached."""
     sixteen_images(brock)
     sizes = {"steps": 1, "branches": 3, "channels": 2, "lrs": (1e-9,), "images": None}
-    with pytest.raises(ValueError, match="no smoke run .* trains on all seeds at no rate"):
+    with pytest.raises(ValueError, match="trains on all seeds at no rate"):
         smoke("brock-2021-clipping", sizes=sizes)
 
 
