@@ -123,7 +123,9 @@ CLAIM = Claim(
         "counts if more than half of the last training samples are right (a loss "
         "below the first one would not do: a net of dead units has that). The last layer is left "
         "alone, as in the paper. With clipping a step changes a unit by at most the rate "
-        "times 0.01 of its norm, so that a large rate is safe almost by construction."
+        "times 0.01 of its norm, so that a large rate is safe almost by construction. On three "
+        "more sets of five seeds (10, 20 and 30 and the four after each) the verdict was the same; "
+        "the largest rate without clipping was 0.64, 0.32 and 0.64."
     ),
 )
 
