@@ -14,8 +14,8 @@ The deep one is at the edge of its goal: 3.3 to 3.5 on a quiet machine, 4.4 to 5
 work, which costs the many small calls of a run alone more. What is left is the products and their
 memory. A step of 32 runs of 12 x 64 takes about 17 ms on a core that multiplies at 78 GFLOP/s:
 36 batched products of 17 MFLOP, 9 ms at the 70 GFLOP/s that they reach out of the cache, and some
-40 MB of weights, gradients, velocities and activations that pass through a cache of 0.5 MB a core;
-the fused step of SGD is 1.5 ms of it, Python less than 1 ms. Tried without gain: bias and product
+50 MB of weights, gradients, velocities and activations that pass through a cache of 0.5 MB a core;
+the fused step of SGD is 1.5 ms of it. Tried without gain: bias and product
 apart (baddbmm takes 0.1 ms more in the cache, nothing outside of it), gradients of the weights into
 memory of their own and copied (1 to 3 %), programs of 8, 12, 16, 24 and 48 runs (none better).
 
