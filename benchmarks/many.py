@@ -10,6 +10,15 @@ ratio is with `method="vectorised"`; `auto` says what `train_many` would have ch
 
 Goals: at least 4 for the networks of linear layers of width 64; never below 0.95 for `auto`.
 
+The deep one is at the edge of its goal: 3.3 to 3.5 on a quiet machine, 4.4 to 5.0 beside other
+work, which costs the many small calls of a run alone more. What is left is the products and their
+memory. A step of 32 runs of 12 x 64 takes about 17 ms on a core that multiplies at 78 GFLOP/s:
+36 batched products of 17 MFLOP, 9 ms at the 70 GFLOP/s that they reach out of the cache, and some
+50 MB of weights, gradients, velocities and activations that pass through a cache of 0.5 MB a core;
+the fused step of SGD is 1.5 ms of it. Tried without gain: bias and product
+apart (baddbmm takes 0.1 ms more in the cache, nothing outside of it), gradients of the weights into
+memory of their own and copied (1 to 3 %), programs of 8, 12, 16, 24 and 48 runs (none better).
+
 The convolutions say why they gain little. A convolution with other weights in every run is
 a grouped one for torch. On CPUs it takes as long as its parts one by one, or longer; unfolding into
 a matrix product pays for a single channel only. What is gained is the time around the convolutions

@@ -1,5 +1,8 @@
 """Studies by name."""
 
+import dataclasses
+import functools
+
 import pytest
 
 from sounding.studies import STUDIES, Claim, study
@@ -22,3 +25,13 @@ def test_every_claim_is_filed_under_its_name_and_says_how_it_is_judged():
         assert isinstance(claim, Claim)
         assert claim.name == name
         assert all((claim.claim, claim.source, claim.criterion))
+
+
+def test_the_first_verdict_has_the_criterion_of_its_scale(monkeypatch):
+    """Also where the full scale is the quick one with larger numbers."""
+    claim = STUDIES["pascanu-2013-clipping"]
+    small = functools.partial(claim.full, seeds=(0,))
+    monkeypatch.setitem(STUDIES, claim.name, dataclasses.replace(claim, full=small))
+    judged = study(claim.name, "full")
+    assert judged.verdicts[0].criterion == judged.criterion == claim.full_criterion
+    assert "10 seeds" in judged.criterion

@@ -5,9 +5,11 @@ another away when it diverges, or an optimiser that treats stacked parameters as
 """
 
 import functools
+import gc
 import itertools
 import math
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.objective import Objective
-from sounding.train import Case, Recipe, first_steps, together, train
+from sounding.train import Case, Recipe, first_steps, many, together, train
 from sounding.train.many import run_many, train_many
 from sounding.train.stack import Stack
 from sounding.train.stacked_steps import StackedOptimisers
@@ -334,6 +336,32 @@ def test_different_networks_share_no_program():
     tried = [words for words in said if "one program" in words]
     assert tried == ["trying 4 runs as one program", "trying 2 runs as one program"]
     assert "1 of 7 runs one by one: no other run has such a network and such data" in said
+
+
+def test_networks_are_built_in_lots_that_memory_holds(monkeypatch):
+    """220 nets of 300 layers, as one study has, would be gigabytes before the first step."""
+    alive = weakref.WeakSet()
+    most = 0
+
+    def build():
+        nonlocal most
+        net = _net()
+        alive.add(net)
+        gc.collect()
+        most = max(most, len(alive))
+        return net
+
+    jobs = [(_case(build, steps=2), seed) for seed in range(12)]
+    whole = train_many(jobs)
+    assert most >= 12
+    monkeypatch.setattr(many, "LOT_BYTES", 3 * 8 * (9 * 6 + 9 + 3 * 9 + 3))  # more than 3 nets
+    alive.clear()
+    most = 0
+    parts = train_many(jobs)
+    assert most <= 10  # of one lot of 4 while it is compared, and of the last program
+    for one, other in zip(whole, parts, strict=True):
+        assert one.seed == other.seed
+        np.testing.assert_allclose(one.loss.values, other.loss.values, rtol=1e-10)
 
 
 def test_one_by_one_can_be_asked_for():

@@ -86,10 +86,13 @@ def list_() -> None:
 @report_options
 @engine_options
 @click.option("--store", metavar="FILE", help="Keep the runs there, and look them up first.")
+@click.option("--smoke", is_flag=True,
+              help="See that the full scale's program runs to its end: on the CPU, at small sizes; "
+              "nothing is judged or stored.")  # fmt: skip
 @click.argument("name")
 def run_study(
     report: str | None, json_: str | None, force: bool, scale: str, engine: str, jobs: int | None,
-    address: str | None, store: str | None, name: str,
+    address: str | None, store: str | None, smoke: bool, name: str,
 ) -> None:  # fmt: skip
     """Run one study and print its verdict.
 
@@ -101,6 +104,14 @@ def run_study(
     from sounding.studies.catalogue import check
 
     check(name, scale)
+    if smoke:
+        if store is not None:
+            raise ValueError("a smoke run judges nothing, so nothing is stored; leave out --store")
+        from sounding.studies.smoke import smoke as try_out
+
+        with opened(engine, jobs=jobs, address=address) as executor, progress_bar() as progress:
+            result = try_out(name, progress, executor=executor)
+        finish(result, report, json_, force, code=0)
     with (
         _store(store) as kept,
         opened(engine, jobs=jobs, address=address) as executor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
@@ -71,15 +72,16 @@ def study(
     claim = STUDIES[name]
     lab = Lab(name, scale, progress=progress, store=store, executor=executor)
     began = time.perf_counter()
-    verdicts, charts = (claim.quick if scale == "quick" else claim.full)(lab)
+    (first, *parts), charts = (claim.quick if scale == "quick" else claim.full)(lab)
+    criterion = claim.criterion_at(scale)  # where `full` is `quick` with larger numbers, too
     judged = Study(
         name=name,
         topic=claim.topic,
         claim=claim.claim,
         source=claim.source,
-        criterion=claim.criterion_at(scale),
+        criterion=criterion,
         scale=scale,
-        verdicts=tuple(verdicts),
+        verdicts=(dataclasses.replace(first, criterion=criterion), *parts),
         charts=tuple(charts),
         how=claim.how,
         depends=claim.depends,

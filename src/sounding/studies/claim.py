@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sounding.result import Result
 from sounding.studies.chart import Chart
@@ -70,7 +70,8 @@ class Claim:
     link: str = ""  # to the paper
     criterion: str  # of the quick scale
     quick: Callable[[Lab], Measured]  # two cores, under two minutes
-    full: Callable[[Lab], Measured]  # the published size; `missing` where that cannot be had here
+    full: Callable[..., Measured]  # the published size; `not_tested` where that cannot be had here
+    smoke: Mapping[str, Any] | None = None  # sizes at which `full` ends on a CPU within minutes
     full_criterion: str = ""  # where it differs
     how: str  # what is measured, on what
     depends: str = ""  # where the claim stops to hold, and what folklore has wrong

@@ -28,7 +28,7 @@ Method = Literal["auto", "vectorised", "one by one"]
 OnTrial = Callable[[int, Trial], None]  # (number of the job, its trial)
 OnOutcome = Callable[[int, Trial | Exception], None]
 
-LOT = 512  # networks that are built before any of them is trained
+LOT, LOT_BYTES = 512, 2**31  # networks, and their parameters, built before any is trained
 # Runs and bytes of parameters in one program. Fewer than 8 runs share too little of what calls
 # cost; from 8 to 32, up to 6 MB, a run's time hardly changes; more falls out of the caches.
 CPU_RUNS, CPU_BYTES = 32, 2**23
@@ -122,8 +122,8 @@ def run_many(
 
     runs = [Run(n, _shortened(case, steps), seed) for n, (case, seed) in enumerate(jobs)]
     with turns, torch.enable_grad():
-        for first in range(0, len(runs), LOT):
-            for some, against in _programs(runs[first : first + LOT], method):
+        for lot in _lots(runs, method):
+            for some, against in _programs(lot):
                 against = against or _together(some, ended, say, method)
                 if against and method == "vectorised":
                     raise ValueError(f"these runs cannot be one program: {against}")
@@ -169,26 +169,44 @@ def _together(
 def _program_size(model: nn.Module) -> int:
     """How many runs go into one program: on a CPU not more than its caches hold well."""
     first = next(model.parameters())
-    of_one = sum(p.numel() * p.element_size() for p in model.parameters())
     bytes_, most = (CPU_BYTES, CPU_RUNS) if first.device.type == "cpu" else (GPU_BYTES, LOT)
-    return max(2, min(most, bytes_ // of_one))
+    return max(2, min(most, bytes_ // _bytes(model)))
+
+
+def _bytes(model: nn.Module) -> int:
+    """Of the parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 # --- what can be one program ----------------------------------------------------------------------
 
 
-def _programs(runs: Sequence[Run], method: Method) -> Iterator[tuple[list[Run], str]]:
+def _lots(runs: Sequence[Run], method: Method) -> Iterator[list[tuple[Run, str]]]:
+    """The runs, built where they can be, in lots that memory holds; with what speaks against."""
+    lot: list[tuple[Run, str]] = []
+    held = 0
+    for run in runs:
+        built, against = (run, "asked for") if method == "one by one" else _built(run)
+        lot.append((run if against else built, against))
+        held += _bytes(built.model) if isinstance(built, Built) and not against else 0
+        if len(lot) == LOT or held > LOT_BYTES:
+            yield lot
+            lot.clear()  # whoever was given it holds none of its networks any more
+            held = 0
+    yield lot
+
+
+def _programs(lot: Sequence[tuple[Run, str]]) -> Iterator[tuple[list[Run], str]]:
     """The runs in groups that may be one program, with '', and the others with the reason."""
     groups: list[list[Built]] = []
     others: dict[str, list[Run]] = {}
-    for run in runs:
-        built, against = (run, "asked for") if method == "one by one" else _built(run)
-        if isinstance(built, Built) and not against:
-            group = next((g for g in groups if _alike(g[0], built)), None)
+    for run, against in lot:
+        if isinstance(run, Built) and not against:
+            group = next((g for g in groups if _alike(g[0], run)), None)
             if group is None:
-                groups.append([built])
+                groups.append([run])
             else:
-                group.append(built)
+                group.append(run)
         else:
             others.setdefault(against, []).append(run)
     for group in groups:

@@ -146,10 +146,9 @@ class _Linear:
         self.x = x.flatten(1, -2)
         y = _memory(self.y, self.x, self.weight.shape[1])
         weight = self.weight.transpose(1, 2)
-        if self.bias is None:
-            torch.bmm(self.x, weight, out=y)
-        else:
-            torch.baddbmm(self.bias.unsqueeze(1), self.x, weight, out=y)
+        torch.bmm(self.x, weight, out=y)
+        if self.bias is not None:
+            y.add_(self.bias.unsqueeze(1))  # together with the product, baddbmm, is slower
         if self.activation is not None:
             self.activation[0](y)
         self.y = y
@@ -161,7 +160,8 @@ class _Linear:
         if self.activation is not None:
             self.activation[1](slope, self.y)
         if self.weight_slope is not None:
-            torch.bmm(slope.transpose(1, 2), self.x, out=self.weight_slope)
+            # into memory of its own, then copied: into parts of the rows torch would loop over runs
+            self.weight_slope.copy_(torch.bmm(slope.transpose(1, 2), self.x))
         if self.bias_slope is not None:
             torch.sum(slope, 1, out=self.bias_slope)
         if not onwards:

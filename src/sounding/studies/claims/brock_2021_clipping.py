@@ -57,11 +57,17 @@ FULL = (
 
 
 def quick(
-    lab: Lab, *, branches: int = 4, width: int = 32, steps: int = 60, lrs: Sequence[float] = LRS
+    lab: Lab,
+    *,
+    branches: int = 4,
+    width: int = 32,
+    steps: int = 60,
+    lrs: Sequence[float] = LRS,
+    seeds: Sequence[int] = SEEDS,
 ) -> Measured:
     """Both arms; the sizes are arguments for other runs."""
     size = {"branches": branches, "width": width, "steps": steps}
-    return _measured(lab, digits_case, size, lrs, QUICK)
+    return _measured(lab, digits_case, size, lrs, seeds, QUICK)
 
 
 def full(
@@ -73,6 +79,7 @@ def full(
     channels: int = 32,
     steps: int = 5 * 390,
     lrs: Sequence[float] = LRS,
+    seeds: Sequence[int] = SEEDS,
 ) -> Measured:
     """Convolutional branches on CIFAR-10; the sizes are arguments for smaller runs."""
     if reason := needs(device, cifar10=True):
@@ -84,7 +91,7 @@ def full(
         "channels": channels,
         "steps": steps,
     }
-    return _measured(lab, conv_case, size, lrs, FULL)
+    return _measured(lab, conv_case, size, lrs, seeds, FULL)
 
 
 CLAIM = Claim(
@@ -100,6 +107,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 4, "steps": 20, "lrs": (0.004, 0.008), "seeds": (0, 1)},
     how=(
         "The remedy clip_units is applied to a net with random gradients, and every unit's norms "
         "are compared before and after. Then nets of fully connected residual branches learn the "
@@ -115,7 +123,9 @@ CLAIM = Claim(
         "counts if more than half of the last training samples are right (a loss "
         "below the first one would not do: a net of dead units has that). The last layer is left "
         "alone, as in the paper. With clipping a step changes a unit by at most the rate "
-        "times 0.01 of its norm, so that a large rate is safe almost by construction."
+        "times 0.01 of its norm, so that a large rate is safe almost by construction. On three "
+        "more sets of five seeds (10, 20 and 30 and the four after each) the verdict was the same; "
+        "the largest rate without clipping was 0.64, 0.32 and 0.64."
     ),
 )
 
@@ -250,14 +260,15 @@ def _measured(
     case: Callable[..., Case],
     size: dict[str, Any],
     lrs: Sequence[float],
+    seeds: Sequence[int],
     criterion: str,
 ) -> Measured:
-    lab.plan(len(IDENTITY_SEEDS) + len(SEEDS) * (len(lrs) + 2))
+    lab.plan(len(IDENTITY_SEEDS) + len(seeds) * (len(lrs) + 2))
     parts = _bounded(lab.map(clipped, grid(IDENTITY_SEEDS, factor=[FACTOR])))
 
     def run(clip: bool, rates: Sequence[float]) -> np.ndarray:
-        jobs = [{"clip": clip, **size, "lr": r, "seed": s} for r in rates for s in SEEDS]
-        return _accuracies(lab.train(case, jobs)).reshape(len(rates), len(SEEDS))
+        jobs = [{"clip": clip, **size, "lr": r, "seed": s} for r in rates for s in seeds]
+        return _accuracies(lab.train(case, jobs)).reshape(len(rates), len(seeds))
 
     plain = run(False, lrs)
     stands = [at for at, reached in enumerate(plain) if (reached > TRAINED).all()]
@@ -268,7 +279,9 @@ def _measured(
     high = TIMES * largest
     reached = run(True, [high])[0]
     bare = run(False, [high])[0] if high not in lrs else plain[lrs.index(high)]
-    parts += _trains(reached, bare, largest, largest == max(lrs))
+    note = f"the largest rate without clipping is {largest:g}"
+    note += " (edge of the grid)" * (largest == max(lrs))
+    parts += _trains(reached, bare, seeds, note)
     verdict = overall(parts[2], parts, statement=STATEMENT, criterion=criterion)
     sparse = lrs[:: max(1, len(lrs) // 3)]
     return (verdict, *parts), [_chart(plain, run(True, sparse), lrs, sparse)]
@@ -279,13 +292,14 @@ def _accuracies(trials: Sequence[Trial]) -> np.ndarray:
     return np.array([0.0 if t.diverged else t.metrics["accuracy"] for t in trials])
 
 
-def _trains(reached: np.ndarray, bare: np.ndarray, largest: float, edge: bool) -> list[Verdict]:
-    note = f"the largest rate without clipping is {largest:g}" + " (edge of the grid)" * edge
+def _trains(
+    reached: np.ndarray, bare: np.ndarray, seeds: Sequence[int], note: str
+) -> list[Verdict]:
     with_clipping = every(
         reached,
         above=TRAINED,
         statement=f"with clipping it trains at {TIMES} times that rate: training accuracy",
-        seeds=SEEDS,
+        seeds=seeds,
         note=note,
     )
     lost = every(

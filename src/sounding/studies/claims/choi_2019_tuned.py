@@ -90,6 +90,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 20, "trials": 3, "seeds": 2, "steps": 2},
     how=(
         "Each arm has the same number of trials on two seeds each, drawn by a tree-structured "
         "Parzen estimator from the spaces that `sounding compare` states: learning rate, momentum "

@@ -140,6 +140,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 64, "steps": 2},
     how=(
         "Fully connected nets with batch normalisation before every activation; scales start "
         "uniform in (0, 1). Trained are the scales and shifts only; or as many weights of the "

@@ -111,6 +111,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 640, "steps": 20},
     how=(
         "Deviations of the activations, and of gradients that begin as Gaussian noise behind the "
         "last layer, at every layer of fresh nets, beside mean-field theory. Then nets of five "

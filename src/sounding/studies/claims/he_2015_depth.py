@@ -133,6 +133,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 32, "steps": 2},
     how=(
         "Theory: over 30 ReLU layers of width 512 the mean square of the signal changes by a "
         "factor 1 (He), 2^-29 (Xavier) and 6^-29 (PyTorch's default), and the gradient likewise; "

@@ -115,7 +115,7 @@ def chain(
     phi: Callable = {"relu": torch.relu, "tanh": torch.tanh}[activation]
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator).double()  # gradients grow to 1e47
 
     hidden, noise = normal(16, width).requires_grad_(), normal(16, width)
     before, centres = [], []

@@ -116,6 +116,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 16, "steps": 2, "trial_steps": 1},
     how=(
         "The same net with and without batch normalisation before every activation, both from "
         "He's initialisation and each at the learning rate with the lowest training loss. Steps "

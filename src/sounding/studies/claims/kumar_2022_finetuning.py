@@ -134,6 +134,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 16, "pretraining": 2, "steps": 2, "per_class": 1, "lrs": LRS[:2]},
     how=(
         "The target is v.Bx with orthonormal features B. The net begins with features at a given "
         "distance from B, and sees inputs from a subspace of half the dimensions. Probing fits "

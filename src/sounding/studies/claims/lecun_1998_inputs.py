@@ -82,6 +82,9 @@ CLAIM = Claim(
     source="LeCun, Bottou, Orr, Müller, 'Efficient BackProp', 1998, sections 4.3 and 5",
     link="https://doi.org/10.1007/3-540-49430-8_2",
     criterion=QUICK,
+    full_criterion=QUICK.replace(
+        "400 samples of 20 features", "4000 samples of 100 features"
+    ).replace("5 seeds", "20 seeds"),
     quick=quick,
     full=full,
     how=(

@@ -127,6 +127,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 64, "steps": 8},
     how=(
         "Two runs from the same weights on the same batches. The first has a constant rate and "
         "weight decay; the second has no decay, a rate that grows by a constant factor a step "

@@ -77,6 +77,9 @@ CLAIM = Claim(
     ),
     link="https://arxiv.org/abs/1211.5063",
     criterion=QUICK,
+    full_criterion=QUICK.replace("norms 1e-3 to 1e3", "norms 1e-4 to 1e5")
+    .replace("thresholds 1e-2 to 100", "thresholds 1e-3 to 1e3")
+    .replace("3 seeds", "10 seeds"),
     quick=quick,
     full=full,
     how=(

@@ -179,6 +179,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"steps": 2, "seeds": (0, 1)},
     how=(
         f"Random nets of width {WIDTH} with the weight variance at which gradients keep their "
         "mean size, at an input of the size that depth keeps. All singular values of the product "

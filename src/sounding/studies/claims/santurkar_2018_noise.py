@@ -116,6 +116,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 16, "steps": 2},
     how=(
         "Three nets from He's initialisation: plain, with batch normalisation, and with noise "
         "behind it whose mean and scale are drawn anew for every unit at every step. During the "

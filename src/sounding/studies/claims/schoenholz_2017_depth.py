@@ -163,6 +163,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 640, "steps": 5, "depths": (10, 100), "random_width": 200, "seeds": (0, 1)},
     how=(
         "Random nets with Gaussian weights and biases, 16 pairs of inputs that start at "
         "correlation 0.6 and the size that depth keeps; Gaussian noise is sent back by autograd. "

@@ -87,9 +87,10 @@ CLAIM = Claim(
     ),
     depends=(
         "At s = 2 every layer adds the same share to the largest eigenvalue, so in a wide net the "
-        "stable step falls as one over the number of layers, from 4 to 32 hidden ones by 6.6; at "
-        "width 256 the signal also loses a little, and it falls by about 4. That is little beside "
-        "the nine decades at s = 4, and right at the factor that was written down beforehand. "
+        "stable step falls as one over the number of layers, from 4 to 32 hidden ones by 6.6 "
+        "(measured at width 1024: by 7, on 19 of 20 seeds by more than 4); at width 256 "
+        "the signal also loses a little, and it falls by about 4. That is little beside the nine "
+        "decades at s = 4, and right at the factor that was written down beforehand. "
         "Momentum and adaptive steps move the bound."
     ),
 )

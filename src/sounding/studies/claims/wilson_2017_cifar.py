@@ -116,6 +116,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 16, "steps": 2, "seeds": (0, 1)},
     how=(
         "28 learning rates on one seed, then every optimiser's best on five others, with the same "
         "batches. The interval is that of the paired differences between the best of the two and "

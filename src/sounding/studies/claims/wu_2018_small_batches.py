@@ -152,6 +152,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 64, "epochs": 1},
     how=(
         "Small scale: how much the normalised output of a fixed image varies with the other "
         "images of its batch, against the first order of an expansion in 1/B (errors of mean and "

@@ -87,6 +87,9 @@ CLAIM = Claim(
     ),
     link="https://arxiv.org/abs/2203.03466",
     criterion=QUICK,
+    full_criterion=QUICK.replace("width 64 to 2048", "width 64 to 8192")
+    .replace("3 seeds", "8 seeds")
+    .replace("1 to 5 Adam", "1 to 10 Adam"),
     quick=quick,
     full=full,
     how=(

@@ -135,6 +135,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"samples": 64, "epochs": 1, "target_samples": 64, "target_steps": 10},
     how=(
         "The same net and recipe on true labels; on images whose pixels are permuted, all by one "
         "permutation; on images permuted each by its own; on Gaussian noise; and on labels drawn "

@@ -123,6 +123,7 @@ CLAIM = Claim(
     full_criterion=FULL,
     quick=quick,
     full=full,
+    smoke={"images": 64, "steps": 2},
     how=(
         "Residual branches of two fully connected layers with the scalar biases and the multiplier "
         "of the paper. Fixup's initial values are He's for the first "
