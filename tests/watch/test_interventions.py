@@ -219,6 +219,31 @@ def test_the_floor_of_an_autoencoder_is_that_of_its_inputs():
     assert found["floor"] == pytest.approx(float(entropy.mean()), rel=0.02)
 
 
+SHAPES = [
+    (lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 4)), (6, 4), -1),
+    (lambda: nn.Sequential(nn.Conv1d(6, 4, 4), nn.Flatten()), (6, 4), 1),
+    (lambda: nn.Sequential(nn.Conv2d(6, 4, 2), nn.Flatten()), (6, 2, 2), 1),
+    (lambda: nn.Linear(24, 4), (24,), -1),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "along"), SHAPES)
+def test_a_fork_standardises_channel_by_channel(make, shape, along):
+    """One loud channel, or feature; beside the run on data that were standardised by hand."""
+    x = torch.randn(512, *shape, generator=torch.Generator().manual_seed(3))
+    loud = x.movedim(along, -1)
+    loud[..., 2] = 50 + 30 * loud[..., 2]
+    loud = loud.flatten(0, -2)
+    y = data()[1]
+    interventions, _, losses = watched(make, xy=(x, y), lr=1e-3, steps=16)
+    fork = interventions.make("standardised")
+    np.testing.assert_allclose(fork.curves["as_is"], losses, rtol=1e-4)
+    z = ((x.movedim(along, -1) - loud.mean(0)) / loud.std(0)).movedim(-1, along)
+    np.testing.assert_allclose(
+        fork.curves["changed"], by_hand(lr=1e-3, make=make, xy=(z, y), steps=16), rtol=1e-3
+    )
+
+
 # -- models that are called in parts ---------------------------------------------------------------
 
 

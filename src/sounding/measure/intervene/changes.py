@@ -26,6 +26,8 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def standardised(scene: Scene) -> Iterator[None]:
     """Every feature of the inputs has mean 0 and deviation 1 over the stored batches.
 
+    Of images it is every channel, of sequences every feature, as in the remedy.
+
     Raises:
         ValueError: If no input is a floating point array.
     """
@@ -33,10 +35,11 @@ def standardised(scene: Scene) -> Iterator[None]:
     if first is None:
         raise ValueError("the inputs are no floating point arrays")
     at = next(i for i, a in enumerate(scene.steps[0].args) if a is first)
-    rows = torch.cat([step.args[at].flatten(0, 0) for step in scene.steps])
-    mean, std = rows.mean(0), rows.std(0)
-    if first.dim() > 2:  # images and sequences: one mean and deviation a channel or feature
-        mean, std = rows.mean(), rows.std()
+    along = _features(scene, first)
+    rows = torch.cat([step.args[at].movedim(along, -1).flatten(0, -2) for step in scene.steps])
+    shape = [1] * first.dim()
+    shape[along] = -1
+    mean, std = rows.mean(0).view(shape), rows.std(0).view(shape)
     std = torch.where(std > 0, std, torch.ones_like(std))
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -47,6 +50,13 @@ def standardised(scene: Scene) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _features(scene: Scene, given: torch.Tensor) -> int:
+    """The dimension along which the inputs' features, or channels, stand."""
+    layers = (m for m in scene.called.modules() if isinstance(m, (*WEIGHTED, nn.RNNBase)))
+    channels = given.dim() > 3 or isinstance(next(layers, None), nn.Conv1d)
+    return 1 if given.dim() > 2 and channels else -1
 
 
 def _array(value: Any) -> bool:
