@@ -94,10 +94,10 @@ CLAIM = Claim(
         "= 12, and with two more no bad run is among the released ones: more neurons help. The "
         "bad minima are shallow: their loss times k stays near 0.23. That local minima of "
         "networks are good, or bad, is no law: both kinds are in the table. Of the whole table "
-        "with n = k, 1000 runs each, fourteen of fifteen counts agree (|z| at most 1.6): 4, 61, 109, "
-        "228, 334, 448, 575, then 739, 830, 856, 908, 914, 929 and 948 for k = 14 to 20. At k = 13 "
-        "650 runs ended badly here and 730 are published (|z| = 3.9), which is off the line of its "
-        "own neighbours, 585 and 736."
+        "with n = k, 1000 runs each, fourteen of fifteen counts agree (|z| at most 1.6): 4, 61, "
+        "109, 228, 334, 448, 575, then 739, 830, 856, 908, 914, 929 and 948 for k = 14 to 20. At "
+        "k = 13 650 runs ended badly here and 730 are published (|z| = 3.9), which is off the "
+        "line of its own neighbours, 585 and 736."
     ),
 )
 
