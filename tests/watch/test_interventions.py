@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 from sounding.measure.intervene import TESTS, Interventions
 from sounding.measure.intervene.baseline import _kernel, explained_without
@@ -643,3 +645,25 @@ def test_a_net_that_was_turned_into_another_precision_is_judged_in_its_own():
     record.model.float()
     assert made.make("constant")["now_loss"] < made.make("constant")["constant_loss"]
     assert all(p.dtype == torch.float32 for p in record.model.parameters())
+
+
+def test_what_is_made_again_inside_of_backward_is_no_call():
+    """Checkpoints call parts of the model in backward: nothing is begun there, nothing stays."""
+    torch.manual_seed(0)
+    x, y = data()
+    stacks, observer = [], Observer()
+    with observer.watching():
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(6):
+            rows = slice(32 * step, 32 * step + 32)
+            optimizer.zero_grad()
+            hidden = checkpoint(model[0], x[rows], use_reentrant=False)
+            F.cross_entropy(model[3](torch.relu(hidden)), y[rows]).backward()
+            optimizer.step()
+            stacks.append(_get_current_function_mode_stack())
+    assert not observer.failures
+    assert stacks == [[]] * 6
+    (record,) = observer.records.values()
+    assert len(record.steps) == 6
+    assert all(step.called is model[0] for step in record.steps)

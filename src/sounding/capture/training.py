@@ -222,7 +222,7 @@ class Training:
                 self.parents[child] = weakref.ref(parent)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if self._asking:
+        if self._asking or _inside_backward():
             return
         if self._running is not None:
             if self._running[3] is not None:
@@ -378,6 +378,11 @@ class Training:
             return original(*args, **kwargs)
         finally:
             self._scoring = outer
+
+
+def _inside_backward() -> bool:
+    """Whether autograd is at work in this thread: checkpoints make their part of a pass again."""
+    return torch._C._current_graph_task_id() >= 0
 
 
 def _keywords(module: nn.Module) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def _filled(output: Any, value: torch.Tensor) -> Any:
 
 
 def _size(steps: list[Step]) -> float:
-    found = [float(t.float().abs().max()) for s in steps for t in s.tape.constants if t.numel()]
+    found = [
+        float(t.detach().float().abs().max()) for s in steps for t in s.tape.constants if t.numel()
+    ]
     return max(found, default=1.0)
 
 

@@ -18,6 +18,7 @@ from sounding.zoo.programs.numbers import NUMBERS
 from sounding.zoo.programs.optimiser import OPTIMISER
 from sounding.zoo.programs.outputs import OUTPUTS
 from sounding.zoo.programs.ownership import OWNERSHIP
+from sounding.zoo.programs.parts import PARTS
 from sounding.zoo.programs.plateaus import PLATEAUS
 from sounding.zoo.programs.rates import RATES
 from sounding.zoo.programs.relapses import RELAPSES
@@ -54,6 +55,7 @@ PROGRAMS = (
     *DROPOUT,
     *LEAKS,
     *MISPLACED,
+    *PARTS,
 )
 
 __all__ = ["PROGRAMS"]

@@ -16,6 +16,7 @@ from sounding.zoo.programs.healthy_pairs import PAIRS
 from sounding.zoo.programs.healthy_recurrent import RECURRENT
 from sounding.zoo.programs.healthy_steps import STEPS
 from sounding.zoo.programs.healthy_transformers import TRANSFORMERS
+from sounding.zoo.programs.parts import HEALTHY_PARTS
 
 HEALTHY_PROGRAMS: tuple[Program, ...] = (
     *PLAIN,
@@ -31,4 +32,5 @@ HEALTHY_PROGRAMS: tuple[Program, ...] = (
     *GENERATIVE,
     *FINE_TUNING,
     *AGENTS,
+    *HEALTHY_PARTS,
 )
