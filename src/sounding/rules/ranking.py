@@ -8,25 +8,28 @@ from sounding.rules.finding import Finding
 
 # Which finding explains which others, strongest cause first.
 #
-# A NaN hides everything else. A loss that is called wrongly, a graph that is cut and parameters
-# that nobody moves are exact contradictions: whatever the net then does not learn follows. Zero or
-# equal weights, and dead layers, stop signals exactly; a wrong scale makes products over layers
-# vanish or explode. In a random net one factor acts on the difference of two inputs and on the
-# gradient, so the two vanish together: the gradient is what training feels, and is named first. A
-# signal that explodes takes the gradient along. Where another cause is known, that another learning
-# rate would help too is its effect. That new weights, or a warm-up, stand a rate that ruins
-# trained ones is no fault of those weights.
+# A NaN hides everything else, but steps that are sums of gradients may explode into one. A loss
+# that is called wrongly, a graph that is cut and parameters that nobody moves are exact
+# contradictions: whatever the net then does not learn follows. Zero or equal weights, and dead
+# layers, stop signals exactly; a wrong scale makes products over layers vanish or explode. In a
+# random net one factor acts on the difference of two inputs and on the gradient, so the two vanish
+# together: the gradient is what training feels, and is named first. A signal that explodes takes
+# the gradient along. Where another cause is known, that another learning rate would help too is its
+# effect. That new weights, or a warm-up, stand a rate that ruins trained ones is no fault of those
+# weights.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
 RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
 LAST = "SD104"  # that a run came to nothing, whatever the reason
 STOOD = ("SD704", "SD705", "SD708")  # how a run ends that could go on
 LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, *STOOD, LAST)  # how that may look
-LOOP = ("SD208", "SD209", "SD207", "SD210", "SD211", "SD507")
+SUMS = ("SD210", "SD211")  # of gradients, whose steps may explode
+LOOP = ("SD208", "SD209", "SD207", "SD507")
 CAUSES = {
+    **dict.fromkeys(SUMS, ("SD101", *PASS, *LEARNING, "SD303", "SD409", "SD410", "SD213")),
     "SD101": (*PASS, "SD301", "SD302", "SD303", *LEARNING, "SD409", "SD410"),
     **dict.fromkeys(CALL, (*PASS, "SD303", *LEARNING, "SD504", "SD603")),
-    **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD409", "SD410", "SD213")),
+    **dict.fromkeys(LOOP, (*PASS, *LEARNING, "SD303", "SD409", "SD410", "SD213")),
     "SD702": LEARNING,
     "SD703": (),
     "SD415": LEARNING,
@@ -90,7 +93,7 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
     linked = []
     for finding in findings:
         if finding.code == "SD101" and "overflow" in finding.measured:
-            grew = next((code for code in EXPLODED if code in present), "")
+            grew = next((code for code in (*SUMS, *EXPLODED) if code in present), "")
             linked.append(dataclasses.replace(finding, because=grew))
             continue
         cause = next(

@@ -23,12 +23,13 @@ class Odd(NamedTuple):
 def better_redrawn(readings: Readings) -> Relief | None:
     """What the fork from newly drawn weights came to, where it ends clearly lower; else None.
 
-    Made only where the run has left a quarter or more of what a constant leaves.
+    Made only where the run has left a quarter or more of what a constant leaves, and asked of the
+    weights that the training began with.
 
     Raises:
         Untested: If the fork, or the best constant, is still to be made.
     """
-    if readings.course is None or not readings.course.steps:
+    if readings.course is None or not readings.course.steps or readings.step:
         return None
     found = where_made(readings, lambda: _tried(readings))
     return found if found is not None and found.harmful else None

@@ -201,7 +201,7 @@ RATES: tuple[Program, ...] = (
     Program(
         "timid forecast",
         timid_forecast,
-        ("SD502",),
+        ("SD502", "SD705"),
         "steps at 1e-4 leave a flat line: 0.1",
         "StackOverflow 73457069",
     ),
