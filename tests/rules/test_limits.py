@@ -19,6 +19,7 @@ from sounding.checkup import checkup
 from sounding.data import digits
 from sounding.result import Series
 from sounding.rules.depth import Gain, gradient_gain, learned, severity, signal_gain
+from sounding.rules.harm import explained, relief
 from sounding.zoo.nets import mlp
 
 DEEP = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -62,6 +63,46 @@ def test_learning_is_a_fall_by_half():
     assert after([2.3, 0.1], readings) is None  # too short to tell
     assert after(np.append(np.linspace(2.3, 0.5, 99), np.nan), readings) is None
     assert after(np.random.default_rng(0).normal(1, 1, 100), readings) is None
+
+
+@pytest.mark.parametrize(("level", "said"), [(2.3, True), (0.4, False), (0.5, True)])
+def test_a_fall_that_ends_above_the_best_constant_is_no_learning(ran, level, said):
+    steps = np.arange(100)
+    fall = np.linspace(1e6, 0.5, 100)
+    series = Series(quantity="training loss", unit="", steps=steps, values=fall)
+    readings = ran(loss=fall, constant=(level, 0.5))
+    assert (learned(dataclasses.replace(readings, history=series)) is not None) == said
+
+
+@pytest.mark.parametrize(
+    ("end", "changed", "harmful"),
+    [
+        (math.nan, 7.0, True),  # a quarter of the first loss, 10, is to be won by what diverged
+        (math.nan, 9.0, False),
+        (2.2, 1.5, True),  # the run itself ended at 2.2: a quarter of 2.3 is to be won from there
+        (2.2, 1.7, False),
+        (2.2, 9.0, False),
+    ],
+)
+def test_a_fork_that_diverges_where_the_run_did_not_is_judged_by_its_end(
+    ran, end, changed, harmful
+):
+    fork = {"as_is": math.inf, "changed": changed, "difference": math.inf, "error": 0.0}
+    fork |= {"start": 10.0 if changed > 2 else 2.4, "steps": 200.0}
+    found = relief(ran(constant=(2.3, end), tests={"slower": fork}), "slower")
+    assert found.harmful == harmful
+
+
+def test_a_floor_counts_as_nothing_to_be_won(ran):
+    """Of 32.5 a perfect prediction leaves 13.7: 5.4 is more than a quarter of 18.8, not of 32.5."""
+    readings = ran(constant=(32.5, 32.6), tests={"slower": (32.6, 27.2)})
+    assert not relief(readings, "slower").harmful
+    known = readings.tests["constant"]
+    floored = dataclasses.replace(known, values=known.values | {"floor": 13.7})
+    readings = dataclasses.replace(readings, tests=readings.tests | {"constant": floored})
+    assert relief(readings, "slower").harmful
+    half = dataclasses.replace(floored, values=floored.values | {"now_loss": 23.1})
+    assert explained(half) == pytest.approx(0.5)
 
 
 # -- invariances -----------------------------------------------------------------------------------

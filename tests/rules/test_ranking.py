@@ -77,6 +77,14 @@ def test_all_at_once():
     assert len(ranked) == len(RULES)
 
 
+@pytest.mark.parametrize("measured", [{}, {"overflow": 1.0}])
+def test_sums_of_gradients_stand_before_what_they_explode_into(measured):
+    broken = dataclasses.replace(finding("SD101"), measured=measured)
+    ranked = rank([broken, finding("SD303"), finding("SD211")])
+    assert ranked[0].code == "SD211"
+    assert {f.because for f in ranked[1:]} == {"SD211"}
+
+
 @pytest.mark.parametrize("explosion", ["SD506", "SD303", "SD501"])
 def test_a_number_that_only_grew_too_large_is_an_effect(explosion):
     """A square root of 0 explains a spike; an overflow is explained by it."""

@@ -70,6 +70,33 @@ def test_a_cut_graph(cut, examine, batch):
     assert finding.measured["parameters_without_gradient"] == len(names) == 4
 
 
+class Quantised(nn.Module):
+    """A code is looked up in a table of another width, by the index of the largest score."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = mlp(64, 32, 8), mlp(5, 32, 10)
+        self.table = nn.Parameter(torch.randn(8, 5))
+
+    def forward(self, x):
+        chosen = functional.one_hot(self.encoder(x).argmax(1), 8)
+        return self.head(chosen.float() @ self.table)
+
+
+def test_a_cut_is_followed_through_argmax_where_no_size_agrees(examine, batch):
+    net = Quantised()
+    names = without_gradient(net, batch)
+    readings = examine(net).readings
+    by_name = {call.name: at for at, call in enumerate(readings.calls)}
+    assert readings.calls[by_name["head.0"]].severed == by_name["encoder.2"]
+    finding = blocked_gradient(watched(readings, cut=names))
+    assert finding.layers == names
+    assert "argmax, round, a comparison or the like between encoder.2 and head.0" in finding.message
+    severed = [dataclasses.replace(call, severed=-1) for call in readings.calls]
+    blind = dataclasses.replace(readings, calls=tuple(severed))
+    assert not hasattr(blocked_gradient(watched(blind, cut=names)), "code")
+
+
 def test_trained_features_on_purpose(examine, batch):
     """A probe whose optimiser holds the encoder too: no random weights, and it has learnt."""
     net = Encoder(lambda code: code.detach())

@@ -3,6 +3,7 @@
 Numbers of known schemes: He et al. 2015 (eq. 10), PyTorch's default, Xavier (claims D2 to D4).
 """
 
+import dataclasses
 import math
 import re
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from sounding.rules.initialisation import initialisation_mismatch
+from sounding.rules.redrawing import better_redrawn
 from sounding.zoo.nets import Plain, PlainConv, drawn, mlp, normal
 
 
@@ -112,6 +114,13 @@ def test_silent_near_the_needed_scale(find, gain):
 def test_not_applicable(find):
     _, outcome = find("SD303", mlp(64, 32, 10))
     assert outcome.outcome == "not applicable"
+
+
+def test_new_weights_are_compared_with_those_of_the_start(ran):
+    """Weights that have exploded since say nothing of how they were drawn."""
+    readings = ran(constant=(2.3, 2.3), tests={"redrawn": (2.3, 0.1)})
+    assert better_redrawn(readings).harmful
+    assert better_redrawn(dataclasses.replace(readings, step=13)) is None
 
 
 @pytest.mark.parametrize(("slower", "named"), [(0.9, False), (1.1, True), ("no fork", True)])
