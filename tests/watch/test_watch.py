@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import sounding
 from sounding.result import Series
 from sounding.watch import watch
-from sounding.watch.rows import COLUMNS, FIRST, MOST, Rows
+from sounding.watch.rows import FIRST, MOST, Row, Rows
 
 
 def data():
@@ -259,7 +259,7 @@ def test_a_signal_leaves_a_file_that_says_so(tmp_path, script, number, end, leas
 def test_rows_are_bounded_and_keep_their_first_and_last():
     rows, total = Rows(), MOST + 50_000
     for i in range(total):
-        rows.append(dict.fromkeys(COLUMNS, 0.0) | {"loss": float(i)})
+        rows.append(Row(loss=float(i)))
     loss = rows.column("loss")
     assert rows.count == total
     assert len(loss) <= MOST + 1

@@ -40,6 +40,8 @@ from sounding.capture.sources import remembered
 from sounding.capture.tape import Tape
 from sounding.capture.waiting import Waiting
 
+SEQUENCE = (tuple, list)  # `tuple | list` would be made at every step
+
 
 class Listener:
     """What happens at the events of a training loop; override what is of interest.
@@ -288,7 +290,7 @@ class Training:
             self._asking = False
 
     def _backward(self, original: Callable, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        one = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
+        one = tensors[0] if isinstance(tensors, SEQUENCE) and len(tensors) == 1 else tensors
         if isinstance(one, torch.Tensor) and one.numel() == 1:
             if self._open:
                 self._ends_with(one)

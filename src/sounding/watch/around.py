@@ -198,7 +198,9 @@ def journalled(
     """
     files = [] if path is None else [Writer(own_file(path), overwrite=overwrite)]
     writer = Several([*files, *to])
-    observer.journal = Journal(writer, subject=subject, budget=observer.fixed, every=observer.every)
+    observer.journal = Journal(
+        writer, subject=subject, budget=observer.pace.fixed, every=observer.pace.every
+    )
     observer.judge = functools.partial(diagnose, observer, subject, tests=False)
     with contextlib.ExitStack() as stack:
         stack.callback(listen(observer.metrics))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+PLAIN = {int, float}
+
 
 class _Moved(NamedTuple):
     """A column of which the values at `places` came, or come, from a GPU in one transfer."""
 
-    values: list[Any]
+    values: Sequence[Any]
     places: list[int]
     arriving: torch.Tensor
 
@@ -19,10 +22,13 @@ class _Moved(NamedTuple):
 class Crossing:
     """Columns of numbers and of tensors with one number each, on their way."""
 
-    def __init__(self, columns: dict[str, list[Any]]) -> None:
+    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._event: Any = None
         self._columns: dict[str, Any] = dict(columns)
         for name, values in columns.items():
+            if set(map(type, values)) <= PLAIN:  # nearly always, and soon seen
+                self._columns[name] = np.array(values, dtype=np.float64)
+                continue
             places = [i for i, v in enumerate(values) if isinstance(v, torch.Tensor) and v.is_cuda]
             if places:
                 device = values[places[0]].device
@@ -44,10 +50,12 @@ class Crossing:
         return {name: _numbers(values) for name, values in self._columns.items()}
 
 
-def _numbers(values: list[Any] | _Moved) -> np.ndarray:
+def _numbers(values: Sequence[Any] | np.ndarray | _Moved) -> np.ndarray:
     if isinstance(values, _Moved):
         numbers = list(values.values)
         for i, number in zip(values.places, values.arriving.tolist(), strict=True):
             numbers[i] = number
-        return np.array([float(v) for v in numbers])
+        values = numbers
+    if isinstance(values, np.ndarray):
+        return values
     return np.array([float(v) for v in values])

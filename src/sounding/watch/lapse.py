@@ -27,10 +27,10 @@ class Lapse:
         losses = np.concatenate([self._rest, losses])
         whole = len(losses) // WINDOW * WINDOW
         self._rest = losses[whole:]
-        for window in losses[:whole].reshape(-1, WINDOW):
-            mean = float(window.mean())
+        windows = losses[:whole].reshape(-1, WINDOW)
+        for at, mean in enumerate(windows.mean(1).tolist()):
             if math.isnan(self._first):
-                self._first, self._error = mean, float(window.std()) / math.sqrt(WINDOW)
+                self._first, self._error = mean, float(windows[at].std()) / math.sqrt(WINDOW)
             self._best = min(self._best, mean)
             learnt = self._first - self._best
             lost = mean - self._best > SHARE * learnt

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -25,20 +24,18 @@ from sounding.capture.training import Listener, Training
 from sounding.exam import Checkup
 from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
+from sounding.watch.pace import Pace
 from sounding.watch.record import Evaluated, Now, Record
-from sounding.watch.ring import Ring
-from sounding.watch.unsent import is_nan, least, no_number, total_norm
-from sounding.watch.whose import holds, parallel, unwrapped
+from sounding.watch.stride import Stride, first_of
+from sounding.watch.turning import Turning
+from sounding.watch.unsent import total_norm
+from sounding.watch.whose import holds, own, parallel, unwrapped
 
 NORMS = 0.4  # of the budget, for the norms of gradients at steps that are not examined
 RING = 0.7  # of it, that these and the ring of the last steps may take together
 ALWAYS = 500  # steps whose gradients are measured in any case
-SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
 UNSTEPPED = 8  # calls of backward without a step, more than one step of most accumulations has
 LISTENED = 256  # evaluations that are looked at
-# What an unexamined step costs for each second in our code: torch's way to it, and caches left
-# cold, cannot be timed there. 1.4 to 1.7 where a step takes 10 ms, beside its time without us.
-WHOLE = 1.6
 
 
 class Observer(Listener):
@@ -60,20 +57,21 @@ class Observer(Listener):
         journal: Journal | None = None,
     ) -> None:
         self.training = Training(self)
-        self.fixed = budget  # None: by the length of a step
+        self.pace = Pace(budget, every)
         self.keep = keep
-        self.every = every  # steps from one examination to the next, whatever it costs
         self.journal = journal
+        self._turning = Turning(self.training.outermost, lambda r: self._affords(r, RING))
         self.judge: Callable[[], Checkup | None] | None = None  # asked when all was read anew
-        self.steps = 0  # optimiser steps seen so far
         self.clipped_late = 0  # calls of clipping behind the step
         self.latest: torch.Tensor | float = math.nan  # loss
-        self.records: dict[int, Record] = {}  # by optimiser, in the order of their first steps
         self.evaluated: dict[int, Evaluated] = {}  # by model
         self._movers: list[Record] = []  # that stepped since the last evaluation: it is theirs
         self._scored = False  # it has come after their last step
         self.failures: list[str] = []
         self.examined: list[int] = []
+        self._steps = 0
+        self._records: dict[int, Record] = {}
+        self._stride: Stride | None = None  # steps that go their even way, since the last look
         self._now = self._shared = Now()
         self._waiting: dict[int, Record] = {}  # whose optimiser has not stepped yet
         self._recorder: Recorder | Layers | None = None
@@ -85,19 +83,18 @@ class Observer(Listener):
         self._looked = False  # this one was
         self._judgeable = False  # there are new readings, on which the rules were not asked
         self._own = 0.0  # seconds in this step that ran code of ours
-        self._cost = 0.0  # seconds that examining has taken, as they are reported
-        self._spent = 0.0  # on steps that were examined, seconds
-        self._idle = 0.0  # on the others
-        self._start = self._last = time.perf_counter()
-        self._plain: list[float] = []  # durations of the last steps that were not examined
-        self._usual = 0.0  # their median
 
     @property
-    def budget(self) -> float:
-        """Fraction of the time that examining may take."""
-        if self.fixed is not None:
-            return self.fixed
-        return SPARING if self._usual >= LONG else GENEROUS
+    def steps(self) -> int:
+        """Optimiser steps seen so far."""
+        self._settle()
+        return self._steps
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """What is kept of each training, by optimiser, in the order of their first steps."""
+        self._settle()
+        return self._records
 
     @contextlib.contextmanager
     def watching(self):
@@ -110,6 +107,7 @@ class Observer(Listener):
 
     def made(self, optimizer: Optimizer) -> None:
         """Another training begins."""
+        self._settle()
         if len(self.failures) < FAILURES:
             self.training.arm()
 
@@ -123,27 +121,33 @@ class Observer(Listener):
 
     def model_call(self, model: nn.Module, call: ModelCall) -> None:
         """One more call of the coming step."""
-        for record in self.records.values():
+        for record in self._records.values():
             if record.model is model and record.ring is not None:
                 record.ring.call(call)
 
     def evaluation(self, model: nn.Module, args: Any) -> None:
         """A call without gradients."""
+        self._settle()
         self._try(self._evaluated, model, args)
 
     def held_out(self, function: str, value: torch.Tensor, block: int) -> None:
         """A loss of an evaluation; no waiting for a device here either."""
+        self._settle()
         self._scored = True
         for record in self._movers:
             self._try(record.held_out.loss, function, value, block, record.count)
 
     def copied(self) -> None:
         """The script keeps the weights of this moment."""
-        for record in self.records.values():
+        self._settle()
+        for record in self._records.values():
             record.held_out.copied(record.count)
 
     def loss(self, value: torch.Tensor) -> None:
         """Keep the number; no waiting for a device here."""
+        if self._stride is not None and self._stride.lost(value):
+            return
+        self._settle()
         if len(self.failures) >= FAILURES:
             return
         if self._measuring or self._recorder is not None:
@@ -155,6 +159,9 @@ class Observer(Listener):
 
     def clipped(self, norm: torch.Tensor, bound: float) -> None:
         """The loop clips its gradients; before any backward of the step they are used up."""
+        if self._stride is not None and self._stride.clipped(norm, bound):
+            return
+        self._settle()
         if not self._now.losses:
             self.clipped_late += 1
             return
@@ -167,6 +174,12 @@ class Observer(Listener):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Close the step, and decide whether the next one is examined."""
+        if self._stride is not None and self._stride.stepped(optimizer):
+            if not self._stride.left:
+                self._settle()
+                self._try(self._decide)
+            return
+        self._settle()
         if self._recorder is not None:  # a closure's forward and backward ran inside the step
             self._try(self._read, optimizer, False)
         self._try(self._close, optimizer)
@@ -176,8 +189,8 @@ class Observer(Listener):
 
     def _called(self, model: nn.Module) -> Recorder | Layers | None:
         root = unwrapped(self.training.root(model))
-        if not self.steps:  # what came before the first forward pass was no step
-            self._start = self._last = min(self._last, time.perf_counter())
+        if not self._steps:  # what came before the first forward pass was no step
+            self.pace.begins()
         holders = [o for o in self.training.optimizers if holds(o, root)]
         if not holders and self._model is not None and self._model is not root:
             return None  # nobody trains it, and another model is
@@ -185,7 +198,7 @@ class Observer(Listener):
         whole = not is_compiled(model)  # hooks on every call would be compiled too
         self.training.hears_evaluations &= whole
         for optimizer in holders or [None]:
-            if id(optimizer) not in self.records and id(optimizer) not in self._waiting:
+            if id(optimizer) not in self._records and id(optimizer) not in self._waiting:
                 spread = parallel(self.training.root(model))
                 # In a sharded net every pass waits for the other processes: none is made again.
                 keep = self.keep and whole and spread != "FSDP"
@@ -196,7 +209,7 @@ class Observer(Listener):
             return None
         if not self._due and not self._is_new(root):
             return None
-        every = [r for r in (*self.records.values(), *self._waiting.values()) if r.model is root]
+        every = [r for r in (*self._records.values(), *self._waiting.values()) if r.model is root]
         whole = self.journal is None or any(record.due for record in every)
         layers = None if whole else self._layers.get(id(root))
         if self._recorder is not None:  # another model is called than was expected
@@ -206,13 +219,13 @@ class Observer(Listener):
 
     def _is_new(self, root: nn.Module) -> bool:
         """Whether some training of this model has not been examined yet."""
-        every = (*self.records.values(), *self._waiting.values())
+        every = (*self._records.values(), *self._waiting.values())
         return any(r.model is root and not r.readings for r in every)
 
     def _kept(self, model: nn.Module, given: Any, output: Any) -> Tape | None:
         top = self.training.root(model)
         root = unwrapped(top)
-        every = (*self._waiting.values(), *self.records.values())
+        every = (*self._waiting.values(), *self._records.values())
         record = next((r for r in every if r.model is root and r.open), None)
         if record is None or (model is not root and model is top):  # it is a wrapper
             return None
@@ -223,69 +236,55 @@ class Observer(Listener):
     def _evaluated(self, model: nn.Module, args: Any) -> None:
         root = unwrapped(self.training.root(model))
         seen = self.evaluated.setdefault(id(root), Evaluated())
-        seen.call(model, args, self.steps)
+        seen.call(model, args, self._steps)
         if seen.count >= LISTENED:
             self.training.hears_evaluations = False
 
     def _backward(self, value: torch.Tensor) -> None:
         if self._model is not None and self._measuring:
-            turns = [r.optimizer for r in self.records.values() if r.several and r.optimizer]
+            turns = [r.optimizer for r in self._records.values() if r.several and r.optimizer]
             for optimizer in dict.fromkeys([*self._holders, *turns]):
-                self._carry(optimizer)
+                self._now.carry(optimizer)
         if isinstance(self._recorder, Layers):
             self._recorder.finish()
-
-    def _carry(self, optimizer: Optimizer) -> None:
-        """What gradients are there before backward; none once they were seen to be zeroed."""
-        now, key = self._now, id(optimizer)
-        known = now.carried.get(key)
-        if known is not None and isinstance(known, float) and known == 0:
-            return
-        held = (p.grad for group in optimizer.param_groups for p in group["params"])
-        there = total_norm([grad for grad in held if grad is not None])
-        # zeroed before any backward of the step is zeroed; gradients of an input come first
-        now.carried[key] = there if known is None else least(known, there)
 
     # -- a step -----------------------------------------------------------------------------
 
     def _affords(self, record: Record, share: float) -> bool:
         """Whether unexamined steps have cost less than so much of the budget; early on it may."""
-        spent = self.budget * (time.perf_counter() - self._start)
-        return record.count < ALWAYS or self._idle < share * spent
+        return record.count < ALWAYS or self.pace.affords(share)
 
     def _record(self, optimizer: Optimizer) -> Record | None:
         """The record of the optimiser that steps; a stale one gets that of the unheld model."""
         key = id(optimizer)
         if key in self._waiting and (old := self._remade(optimizer)) is not None:
             del self._waiting[key]
-            self.records[key] = record = self.records.pop(old)
+            self._records[key] = record = self._records.pop(old)
             self._holders = [o for o in self._holders if o is not record.optimizer]
             if record.optimizer is not None:
                 self.training.optimizers.discard(record.optimizer)
             record.change(optimizer)
         if key in self._waiting:
-            self.records[key] = self._waiting.pop(key)
+            self._records[key] = self._waiting.pop(key)
             if self.journal is not None:
-                self.journal.begin(self.records[key], optimizer)
-            others = [r for r in self.records.values() if r is not self.records[key]]
+                self.journal.begin(self._records[key], optimizer)
+            others = [r for r in self._records.values() if r is not self._records[key]]
             for other in others:
                 if other.count < 3:
-                    other.several = self.records[key].several = True
-        if key not in self.records and id(None) in self._waiting:
-            self.records[key] = record = self._waiting.pop(id(None))
+                    other.several = self._records[key].several = True
+        if key not in self._records and id(None) in self._waiting:
+            self._records[key] = record = self._waiting.pop(id(None))
             record.optimizer = optimizer
             if self.journal is not None:
                 self.journal.begin(record, optimizer)
-        return self.records.get(key)
+        return self._records.get(key)
 
     def _remade(self, optimizer: Optimizer) -> int | None:
         """The record of an optimiser that made one step with the same parameters, and is gone."""
-        own = [id(p) for group in optimizer.param_groups for p in group["params"]]
-        for key, record in self.records.items():
-            if record.once and record.optimizer is not None:
-                groups = record.optimizer.param_groups
-                if own == [id(p) for group in groups for p in group["params"]]:
-                    return key
+        for key, record in self._records.items():
+            before = record.optimizer
+            if record.once and before is not None and own(before) == own(optimizer):
+                return key
         return None
 
     def _read(self, optimizer: Optimizer, before: bool) -> None:
@@ -299,12 +298,13 @@ class Observer(Listener):
         self.training.outermost.surround(recorder.model, None)
         self._own += recorder.seconds
         if isinstance(recorder, Recorder):
-            record.facts.look(recorder, recorder.model, optimizer, self._held())
+            held = {p for o in self.training.optimizers for p in own(o)}
+            record.facts.look(recorder, recorder.model, optimizer, held)
             if record.due and not is_compiled(recorder.model) and not recorder.in_parts:
                 self._layers[id(recorder.model)] = Layers(recorder)
         elif recorder.broken:
             self._layers.pop(id(recorder.model), None)
-        self.examined.append(self.steps)
+        self.examined.append(self._steps)
         self._looked = True
         if self.journal is not None:
             self.journal.look(recorder, optimizer, before=before)
@@ -316,27 +316,27 @@ class Observer(Listener):
 
     def _close(self, optimizer: Optimizer) -> None:
         began = time.perf_counter()
-        record = self.records.get(id(optimizer)) or self._record(optimizer)
+        record = self._records.get(id(optimizer)) or self._record(optimizer)
         if record is not None:
             record.facts.stepped()
             norm: torch.Tensor | float = math.nan
             if self._measuring:
                 held = [p.grad for g in optimizer.param_groups for p in g["params"]]
                 norm = total_norm([g for g in held if g is not None])
-            first = next((p for g in optimizer.param_groups for p in g["params"]), None)
-            waited = self.training.waiting.take(first)
+            waited = self.training.waiting.take(first_of(optimizer))
             record.workers = self.training.waiting.workers
-            record.step(self._made_of(optimizer), norm, began - self._last, waited)
+            record.step(self._made_of(optimizer), norm, began - self.pace.last, waited)
             self._moved(record)
-            self._turn(record, optimizer, norm)
+            alone = sum(other.model is record.model for other in self._records.values()) == 1
+            self._turning.turn(record, self._now, norm, alone=alone)
             self._measuring = self._affords(record, NORMS)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
                 if self._judgeable and self.judge is not None:
                     self._judgeable = False
-                    self.journal.judged(self.steps, self.judge())
+                    self.journal.judged(self._steps, self.judge())
         if self._now.losses:
-            self.steps += 1
+            self._steps += 1
             self.latest = self._now.loss()
             self._shared = self._now
         self._shared.stepped.add(id(optimizer))
@@ -359,75 +359,71 @@ class Observer(Listener):
             return self._now
         return dataclasses.replace(self._shared, kept=[])
 
-    def _turn(self, record: Record, optimizer: Optimizer, norm: torch.Tensor | float) -> None:
-        """Turn the ring of the last steps on by one."""
-        ring = record.ring
-        if ring is None:
-            if record.count == 1 and self._repeatable(record, optimizer):
-                ring = Ring(record.model, optimizer)
-                record.ring = ring if ring.fits else None
-                self._begin(record, ring.fits)
-        elif ring.generations:
-            self._turned(ring, record, optimizer, norm)
-        elif not record.several:
-            self._begin(record, self._affords(record, RING))
-
-    def _turned(
-        self, ring: Ring, record: Record, optimizer: Optimizer, norm: torch.Tensor | float
-    ) -> None:
-        """The same; it is stopped where a number is none any more."""
-        broken = record.rows.broken or any(map(no_number, self._now.losses)) or is_nan(norm)
-        lapsed = record.rows.lapse.now
-        if record.several or (ring.stopped and not broken and not lapsed):
-            ring.clear()
-        if ring.stopped:
-            return
-        rates = tuple(group.get("lr", math.nan) for group in optimizer.param_groups)
-        going = ring.step(record.count - 1, rates, self._now.bound)
-        ring.stopped = bool(ring.generations) and (broken or (lapsed and not going))
-        ring.broken = ring.stopped and broken
-        if ring.stopped or record.several:
-            self.training.outermost.remove(record.model)
-        elif not going:
-            self._begin(record, self._affords(record, RING))
-
-    def _begin(self, record: Record, afforded: bool) -> None:
-        """The next generation of steps, where there is time for it."""
-        if afforded and record.ring is not None:
-            record.ring.begin()
-            self.training.outermost.add(record.model)
-        elif record.ring is not None and record.ring.generations:
-            record.ring.clear()
-            self.training.outermost.remove(record.model)
-
-    def _repeatable(self, record: Record, optimizer: Optimizer) -> bool:
-        """Whether steps of this training can be made again from what a ring holds."""
-        alone = sum(other.model is record.model for other in self.records.values()) == 1
-        plain = not isinstance(optimizer, torch.optim.LBFGS)
-        kept = record.begin is not None and not isinstance(record.model, torch.jit.ScriptModule)
-        return alone and plain and kept
-
     def _timed(self, began: float) -> None:
-        now = time.perf_counter()
-        own = self._own + now - began + self.training.outermost.seconds
+        ours = self._own + time.perf_counter() - began + self.training.outermost.seconds
         self.training.outermost.seconds = 0.0
         if self._looked:
-            self._spent += max(now - self._last - self._usual, own)
-            self._cost += own
+            self.pace.looked(ours)
         else:
-            self._idle += WHOLE * own
-            self._plain.append(began - self._last)
-            if len(self._plain) >= 32 or not self._usual:
-                self._usual = float(np.median(self._plain))
-                self._plain.clear()
-        self._looked, self._last = False, now
-        self._due = self._is_due(now)
+            self.pace.passed(ours, [began - self.pace.last], time.perf_counter())
+        self._looked = False
+        self._decide()
+
+    def _decide(self) -> None:
+        """Whether the next step is examined, and whether those after it need a look at all."""
+        wanted = self.journal is not None or any(r.due for r in self._records.values())
+        self._due = self.pace.due(self._steps, wanted=wanted)
         if len(self.failures) < FAILURES and (self._due or not self.training.idle):
             self._expect()
+        most = self.pace.stride(self._steps, wanted=wanted)
+        if most > 1 and self._even and len(self.failures) < FAILURES:
+            optimizer = next(iter(self._records.values())).optimizer
+            assert optimizer is not None
+            self._stride = Stride(optimizer, self.training.waiting, most, self.pace.last)
+
+    @property
+    def _even(self) -> bool:
+        """Whether steps may be noted as they come: nothing is awaited, measured or kept of them."""
+        busy = self._due or self._measuring or self._scored or self._waiting
+        if busy or not self.training.idle or len(self._records) != 1:
+            return False
+        (record,) = self._records.values()
+        kept = record.ring is not None and record.ring.generations
+        return record.optimizer is not None and not kept
+
+    def _settle(self) -> None:
+        """The end of a stride: its steps are looked at, what has come after them goes on."""
+        stride, self._stride = self._stride, None
+        if stride is not None:
+            self._try(self._strode, stride)
+            self._own = 0.0
+
+    def _strode(self, stride: Stride) -> None:
+        began = time.perf_counter()
+        if stride.loss is not None:
+            self._now.losses.append(stride.loss)
+            self._now.clipped_from, self._now.bound = stride.clipped_from, stride.bound
+        if not stride.rows:
+            return
+        record, last = self._records[id(stride.optimizer)], stride.rows[-1]
+        record.facts.stepped()
+        record.workers = self.training.waiting.workers
+        record.strode(stride)
+        self._moved(record)
+        self._steps += len(stride.rows)
+        self.latest = last.loss
+        self._shared = Now([last.loss], stepped={id(stride.optimizer)})
+        self._shared.clipped_from, self._shared.bound = last.clipped_from, last.bound
+        self._measuring = self._affords(record, NORMS)
+        if not stride.left:  # between two steps: what begins now misses nothing of the next one
+            self._turning.begin(record)
+        ours = stride.own + time.perf_counter() - began
+        end = stride.last if stride.left else time.perf_counter()
+        self.pace.passed(ours, [row.seconds for row in stride.rows], end)
 
     def _expect(self) -> None:
         """Be ready for the next step, with as little as it takes."""
-        keeps = any(r.open for r in self.records.values())
+        keeps = any(r.open for r in self._records.values())
         layers = self._glances() if self._due else None
         if layers is not None:
             self._recorder = layers.restart()
@@ -442,21 +438,11 @@ class Observer(Listener):
 
     def _glances(self) -> Layers | None:
         """What looks at the coming step, where a look at the layers is enough for it."""
-        if self._recorder is not None or self._waiting or len(self.records) != 1:
+        if self._recorder is not None or self._waiting or len(self._records) != 1:
             return None
-        (record,) = self.records.values()
+        (record,) = self._records.values()
         layers = self._layers.get(id(record.model))
         return layers if layers is not None and layers.plain and not record.due else None
-
-    def _is_due(self, now: float) -> bool:
-        if self.every is not None:  # where nothing is written, only whole examinations are of use
-            wanted = self.journal is not None or any(r.due for r in self.records.values())
-            return wanted and self.steps % self.every == 0
-        return self._spent + self._idle < self.budget * (now - self._start)
-
-    def _held(self) -> set[int]:
-        every = self.training.optimizers
-        return {id(p) for o in every for g in o.param_groups for p in g["params"]}
 
     def _try(self, function: Any, *args: Any) -> Any:
         if len(self.failures) >= FAILURES:
@@ -481,35 +467,35 @@ class Observer(Listener):
 
     def metrics(self, values: dict[str, float]) -> None:
         """Numbers from the training's author."""
+        self._settle()
         if self.journal is not None:
-            self._try(self.journal.metrics, self.steps, values)
+            self._try(self.journal.metrics, self._steps, values)
 
     def ended(self, reason: str) -> None:
         """The training is over: everything that is known goes into the file."""
+        self._settle()
         if self.journal is not None:
-            for record in self.records.values():
+            for record in self._records.values():
                 self._try(record.rows.send)
                 self._try(record.held_out.send)
             self._try(self.journal.ended, reason, len(self.examined), self.overhead())
 
     def unstepped(self) -> None:
         """Read a training whose optimiser never stepped, if its weights are as they were."""
-        if self.steps or self._recorder is None or len(self._now.losses) < UNSTEPPED:
+        self._settle()
+        if self._steps or self._recorder is None or len(self._now.losses) < UNSTEPPED:
             return
         for key, record in list(self._waiting.items()):
             optimizer, begin = record.optimizer, record.begin
             if optimizer is None or begin is None or begin.moved():
                 continue
-            self.records[key] = self._waiting.pop(key)
+            self._records[key] = self._waiting.pop(key)
             record.facts.unstepped = len(self._now.losses)
             self._try(self._read, optimizer, True)
 
     # -- afterwards -------------------------------------------------------------------------
 
     def overhead(self) -> float:
-        """Fraction of the time since the start that examining took.
-
-        Our own code is timed, and at unexamined steps torch's way to it allowed for (WHOLE); what
-        torch loads at its first step is not ours.
-        """
-        return (self._cost + self._idle) / max(self._last - self._start, 1e-9)
+        """Fraction of the time since the start that examining took."""
+        self._settle()
+        return self.pace.overhead()

@@ -20,7 +20,9 @@ from sounding.measure.readings import Readings
 from sounding.watch.facts import Facts
 from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.ring import Ring
-from sounding.watch.rows import Rows
+from sounding.watch.rows import Row, Rows
+from sounding.watch.stride import Stride, first_of, version_of
+from sounding.watch.unsent import least, total_norm
 
 STEPS = 64  # calls that are kept, to be made again
 BYTES = 20 * 2**20  # that their tensors may fill
@@ -41,6 +43,16 @@ class Now:
     clipped_from: Any = math.nan
     bound: float = math.nan
     kept: list[Step] = dataclasses.field(default_factory=list)
+
+    def carry(self, optimizer: Optimizer) -> None:
+        """Note what gradients there are before backward; none once they were seen to be zeroed."""
+        known = self.carried.get(id(optimizer))
+        if known is not None and isinstance(known, float) and known == 0:
+            return
+        held = (p.grad for group in optimizer.param_groups for p in group["params"])
+        there = total_norm([grad for grad in held if grad is not None])
+        # zeroed before any backward of the step is zeroed; gradients of an input come first
+        self.carried[id(optimizer)] = there if known is None else least(known, there)
 
     def loss(self) -> torch.Tensor | float:
         """The mean over the calls of backward; nan where there was none."""
@@ -108,25 +120,30 @@ class Record:
         """One step has been made, `seconds` after the one before, of which it `waited` so many."""
         groups = [] if self.optimizer is None else self.optimizer.param_groups
         self.rows.append(
-            {
-                "loss": now.loss(),
-                "gradient_norm": norm,
-                "lr": groups[0].get("lr", math.nan) if groups else math.nan,
-                "backwards": len(now.losses),
-                "carried": now.carried.get(id(self.optimizer), math.nan),
-                "clipped_from": now.clipped_from,
-                "bound": now.bound,
-                "seconds": seconds,
-                "waited": waited,
-            }
+            Row(
+                loss=now.loss(),
+                gradient_norm=norm,
+                lr=groups[0].get("lr", math.nan) if groups else math.nan,
+                backwards=len(now.losses),
+                carried=now.carried.get(id(self.optimizer), math.nan),
+                clipped_from=now.clipped_from,
+                bound=now.bound,
+                seconds=seconds,
+                waited=waited,
+            )
         )
         self.steps += now.kept[: STEPS - len(self.steps)]
-        self._version = _version(self.optimizer)
+        self._version = version_of(first_of(self.optimizer))
+
+    def strode(self, stride: Stride) -> None:
+        """Some steps have been made."""
+        self.rows.append(*stride.rows)
+        self._version = stride.version
 
     @property
     def put_back(self) -> bool:
         """Whether weights were changed after the last step."""
-        return _version(self.optimizer) != self._version
+        return version_of(first_of(self.optimizer)) != self._version
 
     @property
     def due(self) -> bool:
@@ -220,13 +237,6 @@ def _autocast(model: nn.Module) -> torch.dtype | None:
     """What automatic casts are to at this moment, on the model's device."""
     kind = next((p.device.type for p in model.parameters()), "cpu")
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-
-
-def _version(optimizer: Optimizer | None) -> int:
-    """How often the first parameter has been changed in place."""
-    groups = [] if optimizer is None else optimizer.param_groups
-    first = next((p for group in groups for p in group["params"]), None)
-    return -1 if first is None or first.is_inference() else first._version
 
 
 def _bytes(model: nn.Module) -> float:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sounding.watch.crossing import Crossing
 from sounding.watch.lapse import Lapse
 
-COLUMNS = (
-    "loss",
-    "gradient_norm",
-    "lr",
-    "backwards",
-    "carried",
-    "clipped_from",
-    "bound",
-    "seconds",
-    "waited",
-)  # fmt: skip
+
+class Row(NamedTuple):
+    """What is noted of one step; a value may be a tensor on a device."""
+
+    loss: Any
+    gradient_norm: Any = math.nan
+    lr: Any = math.nan
+    backwards: int = 1
+    carried: Any = math.nan
+    clipped_from: Any = math.nan
+    bound: Any = math.nan
+    seconds: float = 0.0
+    waited: float = 0.0
+
+
+COLUMNS = Row._fields
 MOST = 2**17  # rows that are kept: 9 MB
 FIRST = 4096  # of them the first ones, which are never thinned out
 PENDING = 256  # rows that wait together to become numbers
@@ -33,7 +39,7 @@ Block = dict[str, np.ndarray]
 class Rows:
     """One row a step of one training; ask for the columns by name.
 
-    A value may be a tensor on a device. It crosses to the CPU together with others, while the
+    A tensor on a device crosses to the CPU together with others, while the
     training goes on, and nothing waits for it unless the columns are asked for. Of more than MOST
     rows those in the middle are thinned out.
     """
@@ -46,16 +52,16 @@ class Rows:
         self._blocks: list[Block] = []
         self._stored = 0
         self._told = 0
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[Row] = []
         self._crossing: list[Crossing] = []
         self._since = time.perf_counter()
 
-    def append(self, row: dict[str, Any]) -> None:
-        """One more step."""
-        self.count += 1
-        self._pending.append(row)
+    def append(self, *rows: Row) -> None:
+        """One more step, or some."""
+        self.count += len(rows)
+        self._pending += rows
         now = time.perf_counter()
-        slow = row.get("seconds", 0.0) > WAIT / 10
+        slow = rows[-1].seconds > WAIT / 10
         if len(self._pending) >= PENDING or slow or now - self._since > WAIT:
             self._since = now
             self.send()
@@ -63,9 +69,9 @@ class Rows:
     def send(self, *, wait: bool = False) -> None:
         """Begin to make numbers of the rows that wait; end it too, if told to `wait`."""
         if self._pending:
-            columns = {name: [row[name] for row in self._pending] for name in COLUMNS}
+            columns = zip(COLUMNS, zip(*self._pending, strict=True), strict=True)
+            self._crossing.append(Crossing(dict(columns)))
             self._pending = []
-            self._crossing.append(Crossing(columns))
         while self._crossing and (wait or self._crossing[0].there):
             self._store(self._crossing.pop(0).numbers())
 

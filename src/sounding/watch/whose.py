@@ -6,10 +6,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 
+def own(optimizer: Optimizer) -> list[int]:
+    """The identities of its parameters."""
+    return [id(p) for group in optimizer.param_groups for p in group["params"]]
+
+
 def holds(optimizer: Optimizer, model: nn.Module) -> bool:
     """Whether the optimiser has a parameter of the model."""
-    own = {id(p) for p in model.parameters()}
-    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
+    return not {id(p) for p in model.parameters()}.isdisjoint(own(optimizer))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
