@@ -26,6 +26,7 @@ def even(monkeypatch):
         settle(self, stride)
 
     monkeypatch.setattr(observing, "ALWAYS", 10)
+    monkeypatch.setattr(importlib.import_module("sounding.watch.pace"), "GRACE", 0.0)
     for name in ("record", "ring"):  # calls that are kept of the first steps, and of the last ones
         monkeypatch.setattr(importlib.import_module(f"sounding.watch.{name}"), "STEPS", 8)
     monkeypatch.setattr(observing.Observer, "_strode", settled)

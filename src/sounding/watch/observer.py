@@ -371,8 +371,9 @@ class Observer(Listener):
 
     def _decide(self) -> None:
         """Whether the next step is examined, and whether those after it need a look at all."""
-        wanted = self.journal is not None or any(r.due for r in self._records.values())
-        self._due = self.pace.due(self._steps, wanted=wanted)
+        rare = any(record.due for record in self._records.values())
+        wanted = self.journal is not None or rare
+        self._due = self.pace.due(self._steps, wanted=wanted, rare=rare)
         if len(self.failures) < FAILURES and (self._due or not self.training.idle):
             self._expect()
         most = self.pace.stride(self._steps, wanted=wanted)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 SPARING, GENEROUS, LONG = 0.01, 0.03, 0.01  # budgets of longer and shorter steps; seconds
-# What an unexamined step costs for each second in our code: torch's way to it, and caches left
-# cold, cannot be timed there. 1.4 to 1.7 where a step takes 10 ms, beside its time without us.
-WHOLE = 1.6
+# What an unexamined step costs for each second in our code, and besides: torch's way to it, and
+# caches left cold, cannot be timed there. Both from runs beside others without us: steps of 0.4 to
+# 11 ms of which nothing, the norms, the ring or both were kept.
+WHOLE, WAY = 1.6, 15e-6
+GRACE = 0.25  # seconds that every run may lose, however short it is
 USUAL = 32  # unexamined steps from whose durations the usual one is taken
+SHARE = 1 / 3  # of what is allowed, for rare examinations
 STRIDE, BLINK = 64, 0.1  # steps between two decisions, and the seconds that they take, at most
 
 
@@ -45,14 +48,21 @@ class Pace:
         self.start = self.last = min(self.last, time.perf_counter())
 
     def affords(self, share: float) -> bool:
-        """Whether unexamined steps have cost less than so much of the budget."""
-        return self._idle < share * self.budget * (time.perf_counter() - self.start)
+        """Whether unexamined steps have cost less than so much of what is allowed."""
+        return self._idle < share * self._allowed(time.perf_counter())
 
-    def due(self, steps: int, *, wanted: bool) -> bool:
-        """Whether the step after so many may be examined; at a fixed cadence if it is `wanted`."""
+    def _allowed(self, now: float) -> float:
+        return GRACE + self.budget * (now - self.start)
+
+    def due(self, steps: int, *, wanted: bool, rare: bool) -> bool:
+        """Whether the step after so many may be examined; at a fixed cadence if it is `wanted`.
+
+        A `rare` examination has a share that plain steps cannot use up, short as they may be.
+        """
         if self.every is not None:
             return wanted and steps % self.every == 0
-        return self._spent + self._idle < self.budget * (self.last - self.start)
+        allowed = self._allowed(self.last)
+        return self._spent + self._idle < allowed or (rare and self._spent < SHARE * allowed)
 
     def stride(self, steps: int, *, wanted: bool) -> int:
         """Steps that may be made, after so many, before the next decision."""
@@ -66,10 +76,10 @@ class Pace:
         self._said += own
         self.last = now
 
-    def passed(self, own: float, durations: Iterable[float], end: float) -> None:
+    def passed(self, own: float, durations: Sequence[float], end: float) -> None:
         """Steps that were not examined, the last of which ended at `end`."""
-        self._idle += WHOLE * own
         self._plain += durations
+        self._idle += WHOLE * own + WAY * len(durations)
         if len(self._plain) >= USUAL or not self.usual:
             self.usual = statistics.median_low(
                 self._plain[-USUAL:]
