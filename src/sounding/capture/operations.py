@@ -24,16 +24,8 @@ WEIGHTED = {
     "embedding_bag": (1, None),
 }
 PRODUCTS = {"matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv", "addmv"}
-RECURRENT = {
-    "lstm",
-    "gru",
-    "rnn_tanh",
-    "rnn_relu",
-    "lstm_cell",
-    "gru_cell",
-    "rnn_tanh_cell",
-    "rnn_relu_cell",
-}
+SEQUENCES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}  # gates: blocks of rows of a matrix
+RECURRENT = {*SEQUENCES, *(f"{name}_cell" for name in SEQUENCES)}
 OPENED = {"multi_head_attention_forward"}  # written in Python: what they call is seen instead
 
 # Activations by torch's function name; the values are names known to sounding.theory.

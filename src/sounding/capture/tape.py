@@ -68,12 +68,14 @@ class Tape(TorchFunctionMode):
         Args:
             weights: Their identities.
         """
+        if self._split or self._loss is None:
+            return
         weighing = [
             at
             for at, (_, args, kwargs, _) in enumerate(self._calls)
             if any(id(t) in weights for t in tensors((args, kwargs)))
         ]
-        if self._split or not weighing or self._loss is None:
+        if not weighing:
             return
         self._split = weighing[-1] + 1
         made = {n for *_, numbers in self._calls[: self._split] for n in numbers}

@@ -9,13 +9,13 @@ from collections import defaultdict
 import numpy as np
 
 from sounding.capture.matrices import Matrix
+from sounding.capture.operations import SEQUENCES
 from sounding.capture.passes import Recording
 from sounding.measure.readings import Call, Weights
 from sounding.theory.activations import activation
 from sounding.theory.initialisation import closest_scheme, required_gain
 
 LOOKUPS = ("embedding", "embedding_bag")
-GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}  # blocks of rows, one a gate
 
 
 def weights(recording: Recording, calls: tuple[Call, ...]) -> Weights:
@@ -90,7 +90,7 @@ def _scheme(call: Call, matrix: Matrix, variance: float, kurtosis: float) -> str
     fan_in, fan_out = matrix.shape[1] * field, matrix.shape[0] * field
     count = math.prod(matrix.shape)
     found = closest_scheme(variance, fan_in, fan_out, count, kurtosis=kurtosis)
-    if gates := GATES.get(call.operation.removesuffix("_cell"), 0):
+    if gates := SEQUENCES.get(call.operation.removesuffix("_cell"), 0):
         hidden = matrix.shape[0] // gates
         found = found or closest_scheme(variance, hidden, hidden, count, kurtosis=kurtosis)
     return found[0] if found else ""
@@ -105,7 +105,7 @@ def needed_variance(call: Call) -> float:
     """
     if call.operation in LOOKUPS or not call.fan_in or "_cell" in call.operation:
         return math.nan
-    if call.operation in GATES:
+    if call.operation in SEQUENCES:
         return math.nan
     return _needed(call.activation or "identity", tuple(sorted(call.activation_arguments.items())))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from sounding.capture.operations import SEQUENCES
 from sounding.measure.readings import Call, Readings
 from sounding.remedies.code_architecture import putting
 from sounding.remedies.code_weights import Given
@@ -11,7 +12,6 @@ from sounding.remedies.norms import FEWEST, groups
 from sounding.remedies.selection import foldable, layers, unnormalised
 
 BATCH_NORM = "nn.modules.batchnorm._BatchNorm"
-RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 FEATURES = {"layer_norm": "normalized_shape[-1]", "rms_norm": "normalized_shape[-1]"}
 OPERATIONS = ("batch_norm", "instance_norm", "group_norm", *FEATURES)
 NORMALISED = """\
@@ -97,7 +97,7 @@ for name, after in {{{listed or "...: ..."}}}.items():
 
 
 def _wrapped(kind: str, call: Call) -> str:
-    if call.operation in RECURRENT:
+    if call.operation in SEQUENCES:
         name = {"rms": "RMSNorm"}.get(kind, "LayerNorm")
         return f"Normalised(layer, nn.{name}({call.units}))"
     return f"nn.Sequential(layer, {_norm(kind, call)})"
@@ -123,7 +123,7 @@ def _bare_layers(readings: Readings | None, kind: str) -> list[Call]:
     bare = [calls[i] for i in layers(calls) if unnormalised(calls, i)]
     own = [c for c in bare if c.module and "#" not in c.name and "transpose" not in c.operation]
     if kind in ("layer", "rms"):
-        own += [c for c in calls if c.operation in RECURRENT and c.module and "#" not in c.name]
+        own += [c for c in calls if c.operation in SEQUENCES and c.module and "#" not in c.name]
     return list({call.module: call for call in own}.values())
 
 
