@@ -12,7 +12,7 @@ from sounding.rules import RULES, Finding
 from sounding.rules.ranking import CAUSES, ORDER, rank
 
 
-def finding(code, severity="problem"):
+def finding(code, severity="problem", since=0):
     return Finding(
         code=code,
         name=code.lower(),
@@ -23,6 +23,7 @@ def finding(code, severity="problem"):
         measured={},
         expected={},
         confidence="exact",
+        since=since,
     )
 
 
@@ -45,6 +46,18 @@ def test_the_order_of_the_rules_does_not_matter(order):
 def test_trained_weights_are_not_blamed_for_the_rate_that_ruins_them():
     ranked = rank([finding("SD303"), finding("SD509"), finding("SD508")])
     assert {f.code: f.because for f in ranked} == {"SD508": "", "SD509": "SD508", "SD303": "SD508"}
+
+
+def test_what_a_sound_pass_became_is_the_effect_of_the_steps_that_were_too_large():
+    at_first = rank([finding("SD203"), finding("SD501"), finding("SD410")])
+    later = rank([finding("SD203", since=32), finding("SD501"), finding("SD410")])
+    assert {f.code: f.because for f in at_first} == {"SD203": "", "SD501": "SD203", "SD410": ""}
+    assert {f.code: f.because for f in later} == {"SD410": "", "SD501": "SD410", "SD203": "SD501"}
+
+
+def test_what_a_sound_pass_became_is_a_cause_where_no_step_is():
+    ranked = rank([finding("SD502"), finding("SD204", since=32)])
+    assert [(f.code, f.because) for f in ranked] == [("SD204", ""), ("SD502", "SD204")]
 
 
 def test_a_caution_does_not_cause_a_problem():

@@ -23,6 +23,7 @@ class Finding(Result):
     confidence: str  # 'exact', 'measured' (an interval decides) or 'theory'
     remedies: tuple[Remedy, ...] = ()
     because: str = ""  # code of the finding that causes this one, '' for a cause
+    since: int = 0  # steps after which it was first seen, where it was looked for before
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -166,8 +166,12 @@ def _merged(exams: list[Checkup], seconds: float) -> Checkup:
         for finding in exam.findings:
             known = found.get(finding.code)
             if known is None or (known.severity, finding.severity) == ("caution", "problem"):
-                message = finding.message + since.get(finding.code, "")
-                found[finding.code] = dataclasses.replace(finding, message=message, because="")
+                step = since.get(finding.code, 0)
+                late = f"; not so as the training began, first seen after {step} steps"
+                message = finding.message + late if step else finding.message
+                found[finding.code] = dataclasses.replace(
+                    finding, message=message, because="", since=step
+                )
         for outcome in exam.outcomes:
             known = outcomes.get(outcome.code)
             if known is None or _weight(outcome) > _weight(known):
@@ -182,14 +186,14 @@ def _merged(exams: list[Checkup], seconds: float) -> Checkup:
     )
 
 
-def _since(exams: list[Checkup]) -> dict[str, str]:
+def _since(exams: list[Checkup]) -> dict[str, int]:
     """Of what one pass shows, and the first one did not: after how many steps it was there."""
     said = {}
     for code in PASS:
         steps = [e.readings.step for e in exams if any(f.code == code for f in e.findings)]
         at_first = any(o.code == code and o.outcome == "passed" for o in exams[0].outcomes)
         if steps and at_first and min(steps) > exams[0].readings.step:
-            said[code] = f"; not so as the training began, first seen after {min(steps)} steps"
+            said[code] = min(steps)
     return said
 
 
