@@ -45,6 +45,14 @@ def test_the_difference_decides(readings):
     assert finding.layers == ("2",)
 
 
+def test_the_first_evaluation_may_be_in_the_right_mode(readings):
+    """`train()` at the beginning of each epoch, `eval()` before the first one only."""
+    facts = {"evaluations": asked(4, 3), **MODES}
+    finding = evaluated_in_training_mode(watched(readings, tests=repeat(0.16), **facts))
+    assert finding.message.startswith("3 of 4 evaluations ran in training mode")
+    assert finding.measured["in_training_mode"] == 3
+
+
 @pytest.mark.parametrize("tests", [repeat(0.01), repeat(0.16, error=0.1), repeat(-0.16)])
 def test_no_difference(tests, readings):
     said = evaluated_in_training_mode(watched(readings, tests=tests, evaluations=asked(), **MODES))
@@ -61,7 +69,7 @@ def test_the_spread_is_wanted(readings):
 @pytest.mark.parametrize(
     "facts",
     [
-        {"evaluations": asked(10, 9), **MODES},
+        {"evaluations": asked(10, 5), **MODES},
         {"evaluations": asked()},
         {"evaluations": asked(), **MODES, "training": False},
     ],
