@@ -29,7 +29,9 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     quarter on, 9 samples or fewer, it is suspected; two samples are normalised to +1 and -1,
     whatever they were. Positions of one image count as one sample here, for they are much alike.
     The suspicion is decided by the same training with norms over each sample's own channels (the
-    test 'unbatched'), which must also beat what the net reaches with its running statistics.
+    test 'unbatched'), which must also beat what the net reaches with its running statistics: by a
+    quarter of the best constant's loss, or, where the two samples of a statistic leave nothing but
+    signs and training sees another function than the evaluation, by half of what that has left.
     """
     norms = [call for call in _norms(readings) if not _frozen(readings, call)]
     rows = readings.batch
@@ -41,7 +43,9 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     found = relief(readings, "unbatched")
     evaluated = readings.test("repeat")["eval_loss"]
     level, changed = found.measured["best_constant"], found.expected["loss"]
-    if not found.harmful or evaluated - changed < QUARTER * level:
+    signs = first.arguments["samples"] == 2
+    least = HALF * evaluated if signs else QUARTER * level
+    if not found.harmful or evaluated - changed < least:
         return f"{said}; with norms over each sample's own channels {found.said}"
     positions = first.arguments["samples"] / rows
     to = "group" if positions > 1 else "layer"
