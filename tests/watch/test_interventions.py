@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import random
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sounding.measure.intervene import TESTS, Interventions
 from sounding.measure.intervene.baseline import _kernel, explained_without
+from sounding.train import seeded
 from sounding.watch.observer import Observer
 
 
@@ -520,6 +522,61 @@ def test_many_batches_a_step_win_where_single_ones_wander(lr, wins):
     assert (found["difference"] > 3 * found["error"]) == wins
     if wins:
         assert found["changed"] == pytest.approx(1.0, rel=0.5)  # the noise of the targets
+
+
+@pytest.mark.parametrize("name", ["undecayed_unseen", "redrawn_unseen"])
+def test_samples_held_out_are_not_learnt_by_heart(name):
+    """64 noisy samples of 48 numbers, seen 32 times; the same training of three quarters by hand.
+
+    A net that is fitted to them knows the noise, and does worse than nothing on the others. Decay
+    of 1 in plain descent leaves ridge regression's solution, which is nearly nothing.
+    """
+    x, y = (t[:64] for t in noise())
+    x = torch.cat([x, x.roll(1, 0)[:, :16]], 1)
+    torch.manual_seed(0)
+    observer = Observer()
+    with observer.watching():
+        model = nn.Linear(48, 1)
+        first = {k: v.clone() for k, v in model.state_dict().items()}
+        decay = 4.0 if name == "undecayed_unseen" else 0.0
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.02, weight_decay=decay)
+        train(model, optimiser, (x, y), loss=F.mse_loss, steps=200)
+    (record,) = observer.records.values()
+    found = Interventions(record.scene()).make(name)
+    assert found["samples"] == 16
+
+    mixed = random.Random(0)
+    order = [row.numpy().tobytes() for row in x]
+    held = set(mixed.sample(order, 16))
+    fresh = torch.tensor([mark in held for mark in order])
+    for at, decayed in (("as_is", decay), ("changed", 0.0)):
+        model.load_state_dict(first)
+        if at == "changed" and name == "redrawn_unseen":
+            with seeded(0):
+                model.reset_parameters()
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.02, weight_decay=decayed)
+        for step in range(200):
+            rows = torch.arange(32) + 32 * (step % 2)
+            kept = rows[~fresh[rows]]
+            rows = kept[torch.arange(32) % len(kept)]
+            optimiser.zero_grad()
+            F.mse_loss(model(x[rows]), y[rows]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            assert found[at] == pytest.approx(_twice(model, x, y, fresh), rel=1e-4)
+    if name == "undecayed_unseen":
+        assert found["changed"] > 1.2 * found["as_is"]
+
+
+def _twice(model, x, y, fresh):
+    """The mean loss of the chosen rows of both batches, each filled up with its own again."""
+    total, count = 0.0, 0
+    for batch in (torch.arange(32), torch.arange(32, 64)):
+        own = batch[fresh[batch]]
+        rows = own[torch.arange(32) % len(own)]
+        total += len(own) * float(F.mse_loss(model(x[rows]), y[rows]))
+        count += len(own)
+    return total / count
 
 
 def test_stability_of_a_quadratic_is_known():
