@@ -422,6 +422,33 @@ def test_pull_of_a_cross_entropy_cancels_over_the_classes(shape, along):
     assert pull["rows"] == 1
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(("tags", "padded"), [("mixed", 0.0), ("last", 1.0), ("half", 0.5)])
+def test_pull_tells_the_label_that_is_left_out(flat, tags, padded):
+    """Of six places label 2 has the middle one, the last two, or both of these thirds of a one."""
+    at = {"mixed": [2], "last": [4, 5], "half": [2, 5]}[tags]
+    ids = torch.randint(0, 9, (512, 6), generator=torch.Generator().manual_seed(0))
+    labels = 3 + ids % 2
+    labels[:, at] = 2
+
+    def loss(output, target):
+        if flat:
+            return F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=2)
+        return F.cross_entropy(output.transpose(1, 2), target, ignore_index=2)
+
+    table = lambda: nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 5))  # noqa: E731
+    pull = watched(table, xy=(ids, labels), loss=loss, steps=8)[0].make("pull")
+    assert (pull["ignored"], pull["padded"]) == (2, padded)
+    assert pull["share"] == pytest.approx(len(at) / 6)
+    assert pull["largest"] == pytest.approx(float((labels[:256] == 3).float().mean()))
+
+
+def test_pull_finds_no_label_left_out_where_all_count():
+    assert "ignored" not in watched()[0].make("pull").values
+    one = lambda o, y: F.cross_entropy(o[:3], y[:3])  # noqa: E731
+    assert "ignored" not in watched(loss=one, steps=8)[0].make("pull").values
+
+
 def test_pull_at_some_samples_only():
     loss = lambda o, y: F.cross_entropy(o[:3], y[:3])  # noqa: E731
     assert watched(loss=loss)[0].make("pull")["rows"] == pytest.approx(3 / 32)
