@@ -29,6 +29,8 @@ class Evaluations(Result):
     expected: float  # the same share if both came from one distribution: 2 / (rows + 1)
     mean: tuple[float, float] = (np.nan, np.nan)  # of the inputs: training, evaluation
     std: tuple[float, float] = (np.nan, np.nan)
+    turned: str = ""  # of images: the turn that brings evaluated ones nearest to those of training
+    apart: tuple[float, float] = (np.nan, np.nan)  # of their means, as they are and so turned
     rows: int = 0  # evaluated samples that were looked at
     blocks: int = 0  # uninterrupted by a step of the optimiser
     again: int = 0  # of the calls, on inputs that their block has had already

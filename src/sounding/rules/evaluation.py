@@ -9,7 +9,7 @@ from sounding.measure.readings import Readings
 from sounding.result import NotApplicable
 from sounding.rules.blocked import looped
 from sounding.rules.finding import Finding
-from sounding.rules.harm import ERRORS, HALF, watched
+from sounding.rules.harm import ERRORS, HALF, QUARTER, watched
 
 TENTH = 0.1  # of the loss, by which an evaluation in the wrong mode is off
 ROWS = 32  # evaluated samples whose mean and deviation are compared
@@ -59,7 +59,9 @@ def evaluation_inputs_differ(readings: Readings) -> Finding | str | None:
     Were both drawn alike, an entry would lie outside of all n training values of its feature with
     the probability 2 / (n + 1), and the deviations would agree. Reported where a shift or a factor
     cannot be a choice of samples any more: a mean a whole deviation away, twice or half the
-    deviation, or more than half of the entries outside.
+    deviation, or more than half of the entries outside. And where the mean image is apart from that
+    of training by more than three of its errors, and less than a quarter of that (of squares) is
+    left with the images turned over, or with their channels in reverse.
     """
     asked = _evaluations(readings)
     mean, std = asked.mean, asked.std
@@ -70,7 +72,7 @@ def evaluation_inputs_differ(readings: Readings) -> Finding | str | None:
     shift, factor = (mean[1] - mean[0]) / std[0], std[1] / std[0]
     alike = abs(shift) < 1 and 1 / TWICE < factor < TWICE
     if alike and not asked.outside > HALF:
-        return None
+        return _turned(asked)
     return Finding(
         code="SD607",
         name="evaluation-inputs-differ",
@@ -83,6 +85,25 @@ def evaluation_inputs_differ(readings: Readings) -> Finding | str | None:
         source="",
         measured={"outside": asked.outside, "shift": shift, "factor": factor},
         expected={"outside": asked.expected, "shift": 0.0, "factor": 1.0},
+        confidence="measured",
+    )
+
+
+def _turned(asked: Evaluations) -> Finding | None:
+    as_is, turned = asked.apart
+    if not (as_is > ERRORS**2 and turned < QUARTER * as_is):
+        return None
+    return Finding(
+        code="SD607",
+        name="evaluation-inputs-differ",
+        severity="problem",
+        message=f"the mean image of the evaluation is {math.sqrt(as_is):.2g} times its error apart "
+        f"from that of training, and {math.sqrt(turned):.2g} times {asked.turned}: bring the "
+        "dimensions into the same order for both",
+        layers=(),
+        source="",
+        measured={"apart": as_is},
+        expected={"apart": turned},
         confidence="measured",
     )
 

@@ -21,6 +21,7 @@ from sounding.watch.facts import Facts
 from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.ring import Ring
 from sounding.watch.rows import Rows
+from sounding.watch.turned import turned
 
 STEPS = 64  # calls that are kept, to be made again
 BYTES = 20 * 2**20  # that their tensors may fill
@@ -203,6 +204,7 @@ class Evaluated:
         if not trained or not self._inputs or len(shapes) != 1:
             return bare
         rows, seen = (torch.cat(part).flatten(1).float() for part in (trained, self._inputs))
+        over = turned(rows, seen, shapes.pop())
         low, high = rows.min(0).values, rows.max(0).values
         kept = slice(0, 4096)
         return dataclasses.replace(
@@ -213,6 +215,8 @@ class Evaluated:
             expected=2 / (len(rows) + 1),
             mean=(float(rows.mean()), float(seen.mean())),
             std=(float(rows.std()), float(seen.std())),
+            turned=over.how,
+            apart=(over.as_is, over.turned),
         )
 
 
