@@ -57,6 +57,8 @@ class Loop(Result):
     clipped_late: int = 0  # calls of clipping behind the step, where no gradient is used any more
     remade: int = 0  # optimisers that took over from one of a single step
     stale: int = 0  # of the foreign ones, those that never get a gradient
+    # batch norms that a later training of the script holds frozen and runs in training mode
+    overwritten: tuple[str, ...] = ()
     # share of the entries of a half-precision weight that a step left alone, gradient and all
     rounded: dict[str, float] = dataclasses.field(default_factory=dict)
     # largest |scale| of each normalisation's weight, as the training ended

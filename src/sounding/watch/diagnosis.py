@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from sounding.exam import Checkup, judged
 from sounding.measure.held_out import HeldOut
@@ -47,8 +48,10 @@ def diagnose(
     """
     exams = []
     observer.unstepped()
-    for record in observer.records.values():
+    records = list(observer.records.values())
+    for at, record in enumerate(records):
         record.facts.clipped_late = observer.clipped_late
+        record.facts.overwritten = _overwritten(record.model, records[at + 1 :])
         _lend(record, observer)
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
@@ -68,6 +71,19 @@ def _lend(record: Record, observer: Observer) -> None:
         others = [r for r in observer.records.values() if r.model is record.model and r.readings]
         for other in others[:1]:
             record.readings, record.examined = [*other.readings], [*other.examined]
+
+
+def _overwritten(model: nn.Module, later: list[Record]) -> tuple[str, ...]:
+    """The batch norms of a model that later trainings hold frozen, and in training mode."""
+    moved: set[nn.Module] = set()
+    for record in later:
+        modules = dict(record.model.named_modules())
+        calls = [call for reading in record.readings for call in reading.calls]
+        norms = [c for c in calls if c.operation == "batch_norm" and c.arguments.get("training")]
+        frozen = [c for c in norms if f"{c.module}.weight" in record.facts.frozen]
+        tracked = [c.module for c in frozen if c.arguments.get("tracked")]
+        moved |= {modules[name] for name in tracked if name in modules}
+    return tuple(name for name, module in model.named_modules() if module in moved)
 
 
 def _examined(
