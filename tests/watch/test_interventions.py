@@ -1,6 +1,7 @@
 """Interventions on a watched loop, beside the same thing done by hand or in closed form."""
 
 import contextlib
+import dataclasses
 import math
 import random
 
@@ -476,6 +477,25 @@ def test_memory_of_a_linear_recurrence(decay):
     assert memory["unreached"] == sum(decay ** (11 - t) < math.exp(-6) for t in range(12))
     assert memory["far"] > 0.8
     assert memory["near"] < 0.1
+
+
+@pytest.mark.parametrize("rows", [0, 5, 32, 64])
+def test_repeat_in_parts_as_small_as_the_evaluations(rows):
+    """By hand: five samples at a time, the last ones with the first three of the batch."""
+    make = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))  # noqa: E731
+    _, record, _ = watched(make, steps=4)
+    scene = dataclasses.replace(record.scene(), evaluated=rows)
+    found = Interventions(scene).make("repeat")
+    assert ("parts_gap" in found.values) == (rows == 5)
+    if rows == 5:
+        x, y = (t[:128].split(32) for t in data())
+        losses = []
+        for one, labels in zip(x, y, strict=True):
+            record.model.train()
+            parts = torch.cat([one, one[:3]]).split(5)
+            output = torch.cat([record.model(part) for part in parts])[:32]
+            losses.append(float(F.cross_entropy(output.detach(), labels)))
+        assert found["eval_loss"] + found["parts_gap"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():

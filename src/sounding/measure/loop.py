@@ -32,6 +32,7 @@ class Evaluations(Result):
     turned: str = ""  # of images: the turn that brings evaluated ones nearest to those of training
     apart: tuple[float, float] = (np.nan, np.nan)  # of their means, as they are and so turned
     rows: int = 0  # evaluated samples that were looked at
+    each: int = 0  # of them in a call, the median
     blocks: int = 0  # uninterrupted by a step of the optimiser
     again: int = 0  # of the calls, on inputs that their block has had already
 

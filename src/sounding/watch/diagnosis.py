@@ -97,10 +97,12 @@ def _examined(
 ) -> Checkup:
     start = time.perf_counter()
     broken = _broken(record) if tests else ()
-    taken = _completed(record, seen.result(record.steps), held_out, broken)
+    evaluations = seen.result(record.steps)
+    taken = _completed(record, evaluations, held_out, broken)
     made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
-    interventions = Interventions(record.scene()) if tests else None
+    scene = dataclasses.replace(record.scene(), evaluated=evaluations.each) if tests else None
+    interventions = None if scene is None else Interventions(scene)
     for _ in range(ROUNDS):
         exams = [look(dataclasses.replace(t, tests=made)) for t in taken]
         asked = _asked(exams, last, made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -199,7 +201,7 @@ class Evaluated:
         bare = Evaluations(
             count=self.count, training=self.training, low=None, high=None,
             outside=math.nan, expected=math.nan, rows=sum(map(len, self._inputs)),
-            blocks=self.blocks, again=self.again,
+            blocks=self.blocks, again=self.again, each=_median(map(len, self._inputs)),
         )  # fmt: skip
         if not trained or not self._inputs or len(shapes) != 1:
             return bare
@@ -218,6 +220,10 @@ class Evaluated:
             turned=over.how,
             apart=(over.as_is, over.turned),
         )
+
+
+def _median(counts: Iterable[int]) -> int:
+    return int(statistics.median([*counts] or [0]))
 
 
 def _autocast(model: nn.Module) -> torch.dtype | None:
