@@ -479,7 +479,7 @@ def test_memory_of_a_linear_recurrence(decay):
     assert memory["near"] < 0.1
 
 
-@pytest.mark.parametrize("rows", [0, 5, 32, 64])
+@pytest.mark.parametrize("rows", [0, 1, 5, 32, 64])
 def test_repeat_in_parts_as_small_as_the_evaluations(rows):
     """By hand: five samples at a time, the last ones with the first three of the batch."""
     make = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))  # noqa: E731

@@ -51,7 +51,7 @@ def diagnose(
     records = list(observer.records.values())
     for at, record in enumerate(records):
         record.facts.clipped_late = observer.clipped_late
-        record.facts.overwritten = _overwritten(record.model, records[at + 1 :])
+        record.facts.overwritten = _overwritten(record, records[at + 1 :])
         _lend(record, observer)
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
@@ -73,17 +73,18 @@ def _lend(record: Record, observer: Observer) -> None:
             record.readings, record.examined = [*other.readings], [*other.examined]
 
 
-def _overwritten(model: nn.Module, later: list[Record]) -> tuple[str, ...]:
-    """The batch norms of a model that later trainings hold frozen, and in training mode."""
+def _overwritten(record: Record, later: list[Record]) -> tuple[str, ...]:
+    """The batch norms trained here that later trainings hold frozen, and in training mode."""
     moved: set[nn.Module] = set()
-    for record in later:
-        modules = dict(record.model.named_modules())
-        calls = [call for reading in record.readings for call in reading.calls]
+    for other in later:
+        modules = dict(other.model.named_modules())
+        calls = [call for reading in other.readings for call in reading.calls]
         norms = [c for c in calls if c.operation == "batch_norm" and c.arguments.get("training")]
-        frozen = [c for c in norms if f"{c.module}.weight" in record.facts.frozen]
+        frozen = [c for c in norms if f"{c.module}.weight" in other.facts.frozen]
         tracked = [c.module for c in frozen if c.arguments.get("tracked")]
         moved |= {modules[name] for name in tracked if name in modules}
-    return tuple(name for name, module in model.named_modules() if module in moved)
+    own = [name for name, module in record.model.named_modules() if module in moved]
+    return tuple(name for name in own if f"{name}.weight" not in record.facts.frozen)
 
 
 def _examined(

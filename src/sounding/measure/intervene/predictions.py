@@ -175,7 +175,7 @@ def repeat(scene: Scene) -> dict[str, float]:
     """Two passes in evaluation mode, and five in training mode, on the same batches.
 
     Where the script evaluates fewer samples at a time, and a batch norm would take its statistics
-    from these, `parts_gap` is what five passes in training mode on so few add to the loss.
+    from these, `parts_gap` is what a pass in training mode on so few at a time adds to the loss.
     """
     steps = _some(scene)
     with torch.no_grad():
@@ -207,21 +207,23 @@ def repeat(scene: Scene) -> dict[str, float]:
 def _in_parts(scene: Scene, step: Step) -> float:
     """The loss of a batch that goes through the model as few samples at a time as in evaluation.
 
-    nan where they are no fewer, or no batch norm would tell.
+    nan where they are no fewer, no batch norm would tell, or so few are not possible: one number
+    has no deviation, and a model may be given more of the batch later.
     """
     normed = any(isinstance(module, _BatchNorm) for module in scene.model.modules())
     if not normed or not 0 < scene.evaluated < step.rows:
         return math.nan
-    if step.tape.depends(step.rows):
-        return math.nan  # more of the batch is given later, whole
-    outputs = []
-    for first in range(0, step.rows, scene.evaluated):
-        rows = torch.arange(first, first + scene.evaluated) % step.rows
-        outputs.append(scene.answer(step, _rows(step, rows)))
+    firsts = range(0, step.rows, scene.evaluated)
+    parts = [torch.arange(first, first + scene.evaluated) % step.rows for first in firsts]
+    try:
+        outputs = [scene.answer(step, _rows(step, rows)) for rows in parts]
+    except (ValueError, RuntimeError):
+        return math.nan
     if not all(isinstance(output, torch.Tensor) for output in outputs):
         return math.nan
     output = torch.cat(outputs)[: step.rows]
-    return float(step.tape.replay(step.given, output, exchanged=scene.exchanged))
+    with step.casts():
+        return float(step.tape.replay(step.given, output, exchanged=scene.exchanged))
 
 
 def _rows(step: Step, rows: torch.Tensor) -> Any:

@@ -154,4 +154,6 @@ def _loss(scene: Scene, chosen: Chosen) -> float:
     step, rows = chosen.step, filled(chosen.rows, chosen.step)
     given = exchanged(step.given, rows)
     replaced = {id(chosen.target): chosen.target[rows]}
-    return float(step.tape.replay(given, scene.answer(step, given), exchanged=replaced))
+    output = scene.answer(step, given)
+    with step.casts():
+        return float(step.tape.replay(given, output, exchanged=replaced))
