@@ -45,7 +45,7 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     evaluated = readings.test("repeat")["eval_loss"]
     level, changed = found.measured["best_constant"], found.expected["loss"]
     signs = first.arguments["samples"] == 2
-    least = HALF * evaluated if signs else QUARTER * level
+    least = min(QUARTER * level, HALF * evaluated if signs else math.inf)
     if not found.harmful or evaluated - changed < least:
         return f"{said}; with norms over each sample's own channels {found.said}"
     positions = first.arguments["samples"] / rows
