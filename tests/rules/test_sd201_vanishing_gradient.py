@@ -135,3 +135,27 @@ def test_frozen_layers_below_are_left_out(find):
     finding, _ = find("SD201", net)
     assert finding.layers[-1] == "6"
     assert abs(finding.measured["log_gain"]) > CAUTION
+
+
+@pytest.mark.parametrize(("mixed", "found"), [(0.0, True), (0.1, False)])
+def test_a_recurrence_along_the_samples_is_not_one_along_time(examine, ran, mixed, found):
+    """`batch_first` forgotten: no gradient reaches the other places, as nothing runs along them."""
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent, self.head = nn.GRU(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.recurrent(x)[0][:, -1])
+
+    data = torch.randn(16, 8, 4), torch.arange(16) % 2
+    tests = {
+        "baseline": {"explained": 0.6, "error": 0.02},
+        "memory": {"log_gain": -math.inf, "places": 8, "unreached": 7, "near": 0.0, "far": 0.6},
+        "mixing": {"eval": mixed, "train": mixed},
+    }
+    readings = examine(Last(), data=data).readings
+    answer = vanishing_gradient(ran(readings=readings, constant=(0.69, 0.68), tests=tests))
+    assert isinstance(answer, str) != found
+    assert "8 time steps" in answer.message if found else "samples are mixed" in answer

@@ -84,6 +84,7 @@ def test_refuted_where_the_run_got_over_it_or_diverged(examine):
     readings = examine(large(30.0)).readings
     for now, said in ((0.3, "the run ended at 0.3"), (900.0, "training made it no better")):
         tests = {"constant": constant(2.30, now, start=100.0), "redrawn": fork(now, 0.9 * now)}
+        tests["redrawn_unseen"] = fork(now, 0.9 * now) | {"samples": 100.0}
         assert initial_output(begun(readings, start=100.0, **tests)).endswith(said)
 
 
@@ -94,6 +95,33 @@ def test_other_weights_would_have_learnt_far_more(examine):
     finding = initial_output(begun(readings, start=100.0, **tests))
     assert finding.code == "SD304"
     assert "the loss ends at 0.1 instead of 1.4" in finding.message
+
+
+def unseen(as_is, changed, *, error=0.1):
+    """The fork of that kind, on samples held out."""
+    return fork(as_is, changed, error=error) | {"samples": 190.0}
+
+
+@pytest.mark.parametrize(
+    ("fork_of", "found"),
+    [
+        (unseen(4.2, 1.9), True),
+        (unseen(4.2, 2.5), False),  # from usual weights it learns its samples by heart as well
+        (unseen(2.7, 1.9), False),  # hardly worse than a constant
+        (unseen(1.2, 0.3), False),  # it learns something of others too
+        (unseen(4.2, 1.9, error=0.8), False),
+    ],
+)
+def test_learnt_by_heart_alone(examine, fork_of, found):
+    """On its own samples the run is far below the constant, on others far above it."""
+    readings = examine(large(30.0)).readings
+    seen = {"constant": constant(2.30, 0.4, start=100.0), "redrawn": fork(0.5, 1.9)}
+    with pytest.raises(Untested, match="redrawn_unseen"):
+        initial_output(begun(readings, start=100.0, **seen))
+    answer = initial_output(begun(readings, start=100.0, **seen, redrawn_unseen=fork_of))
+    assert isinstance(answer, str) != found
+    expected = "190 samples that were held out the loss ends at 4.2" if found else "ended at 0.4"
+    assert expected in (answer.message if found else answer)
 
 
 def test_what_a_bias_would_save_is_another_fault(examine):

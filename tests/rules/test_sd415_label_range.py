@@ -43,11 +43,12 @@ def test_labels_from_1(examine):
     assert (finding.code, finding.severity) == ("SD415", "caution")
     assert "the labels run from 1 to 4 for 5 outputs" in finding.message
     recalls = {f"recall_{k}": 0.5 for k in range(5)}
-    assert label_range(trained(readings, classes=recalls)).endswith("0 occurs in others")
+    seen = {"pull": {"rows": 1.0}}
+    assert label_range(trained(readings, classes=recalls, **seen)).endswith("0 occurs in others")
     del recalls["recall_0"]
-    assert label_range(trained(readings, classes=recalls)).severity == "caution"
+    assert label_range(trained(readings, classes=recalls, **seen)).severity == "caution"
     with pytest.raises(Untested, match="classes"):
-        label_range(trained(readings))
+        label_range(trained(readings, **seen))
 
 
 def test_silent_where_chance_explains_it(examine):
@@ -67,6 +68,29 @@ def test_silent_on_tokens(examine):
 
     data = torch.randn(8, 20, 6), 1 + torch.arange(160).view(8, 20) % 4
     assert label_range(examine(mlp(6, 8, 5), data=data, loss=each).readings) is None
+
+
+LEFT = {"ignored": 0.0, "share": 0.25, "largest": 0.27, "padded": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, True),
+        ({"padded": 1.0}, False),  # padding at the end of each sample
+        ({"share": 0.85, "largest": 0.1}, False),  # what a masked language model is not asked for
+    ],
+)
+def test_a_class_that_the_loss_leaves_out(changed, found, examine):
+    readings = classified(examine, torch.arange(64) % 4, 4)
+    with pytest.raises(Untested, match="pull"):
+        label_range(trained(readings))
+    finding = label_range(trained(readings, pull=LEFT | changed))
+    assert (finding is not None) == found
+    if found:
+        assert (finding.severity, finding.measured["ignored_label"]) == ("caution", 0)
+        assert "label 0, which 25% of the targets have" in finding.message
+    assert label_range(trained(readings, pull={"rows": 1.0})) is None
 
 
 def test_not_applicable_to_regression(examine):

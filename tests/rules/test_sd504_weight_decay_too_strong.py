@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sounding.measure.test import Untested
 from sounding.result import NotApplicable
 from sounding.rules.decay import weight_decay_too_strong
 
@@ -52,6 +53,18 @@ def test_fires(ran):
 
 def test_silent_where_the_run_learns(ran):
     assert weight_decay_too_strong(ran(constant=(2.3, 0.5), groups=[DECAYED])) is None
+
+
+@pytest.mark.parametrize(("fresh", "fires"), [((1.1, 0.1), True), ((1.1, 1.4), False)])
+def test_beyond_half_samples_that_it_has_not_seen_decide(ran, fresh, fires):
+    """Without decay a net may only learn its samples by heart."""
+    how = {"constant": (2.3, 1.0), "groups": [DECAYED]}
+    tests = {"undecayed": (1.0, 0.06)}
+    with pytest.raises(Untested, match="undecayed_unseen"):
+        weight_decay_too_strong(ran(**how, tests=tests))
+    answer = weight_decay_too_strong(ran(**how, tests=tests | {"undecayed_unseen": fresh}))
+    assert isinstance(answer, str) != fires
+    assert fires or answer.endswith("not so on samples that it has not seen")
 
 
 def test_refuted_where_it_is_not_the_decay(ran):

@@ -41,6 +41,19 @@ def test_the_rms_is_that_of_the_entries(ran, examine, batch, make):
     assert str(finding.remedies[0]) == "set_epsilon(value=1e-08)"
 
 
+def test_a_head_of_zeros_keeps_the_gradient_from_all_others(ran, examine, batch):
+    """Its own is there, and of the size that it is."""
+    net = mlp(64, 64, 64, 10)
+    nn.init.zeros_(net[-1].weight)
+    readings = examine(net).readings
+    functional.cross_entropy(net(batch[0]), batch[1]).backward()
+    finding = epsilon_dominates(
+        ran(readings=readings, optimiser=adam(1.0), constant=STUCK, tests=CURED)
+    )
+    rms = float(net[-1].weight.grad.square().mean().sqrt())
+    assert finding.measured["gradient_rms"] == pytest.approx(rms, rel=1e-4)
+
+
 def test_adam_with_a_large_eps_is_gradient_descent():
     """The claim behind the rule: steps of lr / eps times the (averaged) gradient."""
     weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]

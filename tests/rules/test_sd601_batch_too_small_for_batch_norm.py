@@ -81,6 +81,23 @@ def test_refuted(changed, examine, batch):
     assert "2 samples stand behind each statistic of 1" in batch_too_small(readings)
 
 
+@pytest.mark.parametrize(
+    ("rows", "evaluated", "found"), [(2, 0.45, True), (3, 0.45, False), (2, 0.3, False)]
+)
+def test_signs_are_another_function(rows, evaluated, found, examine, batch):
+    """Half of what the evaluation leaves is enough where training sees signs only."""
+    tests = HARM | {"repeat": {"eval_loss": evaluated}}
+    answer = batch_too_small(watched(small(examine, batch, rows), tests=tests))
+    assert isinstance(answer, str) != found
+
+
+def test_a_quarter_of_the_constant_is_enough_for_signs_too(examine, batch):
+    """What the evaluation leaves may be more than a constant leaves."""
+    tests = HARM | {"repeat": {"eval_loss": 2.7}, "unbatched": fork(5.0, 2.0)}
+    tests["constant"] = constant(2.3, 5.0)
+    assert batch_too_small(watched(small(examine, batch), tests=tests)).code == "SD601"
+
+
 def test_enough_samples(examine):
     assert batch_too_small(watched(examine(normed()).readings)) is None
 

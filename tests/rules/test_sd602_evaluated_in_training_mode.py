@@ -1,5 +1,7 @@
 """SD602: evaluations in the wrong mode, where that makes a difference and is not what is wanted."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -45,10 +47,51 @@ def test_the_difference_decides(readings):
     assert finding.layers == ("2",)
 
 
+def test_the_first_evaluation_may_be_in_the_right_mode(readings):
+    """`train()` at the beginning of each epoch, `eval()` before the first one only."""
+    facts = {"evaluations": asked(4, 3), **MODES}
+    finding = evaluated_in_training_mode(watched(readings, tests=repeat(0.16), **facts))
+    assert finding.message.startswith("3 of 4 evaluations ran in training mode")
+    assert finding.measured["in_training_mode"] == 3
+
+
 @pytest.mark.parametrize("tests", [repeat(0.01), repeat(0.16, error=0.1), repeat(-0.16)])
 def test_no_difference(tests, readings):
     said = evaluated_in_training_mode(watched(readings, tests=tests, evaluations=asked(), **MODES))
     assert "it makes no difference" in said
+
+
+@pytest.mark.parametrize(("gap", "found"), [(0.3, True), (0.01, False)])
+def test_as_few_samples_as_the_evaluation_has(gap, found, readings):
+    tests = repeat(-0.01)
+    tests["repeat"] |= {"parts_gap": gap, "parts_error": 0.01}
+    facts = {"evaluations": dataclasses.replace(asked(), each=4), **MODES}
+    answer = evaluated_in_training_mode(watched(readings, tests=tests, **facts))
+    assert isinstance(answer, str) != found
+    if found:
+        assert "on the same batches, 4 samples at a time, the loss is 0.5 so" in answer.message
+
+
+@pytest.mark.parametrize(("size", "found"), [(64, False), (2, True)])
+def test_a_batch_norm_in_a_loop(size, found):
+    """Statistics of 64 samples are as good as those of training, of two they are none."""
+    torch.manual_seed(0)
+    y = torch.arange(512) % 4
+    x = torch.randn(4, 8)[y] + torch.randn(512, 8)
+    observer = Observer()
+    with observer.watching():
+        net = nn.Sequential(nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 4))
+        optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+        for _ in range(100):
+            rows = torch.randint(0, 512, (64,))
+            optimiser.zero_grad()
+            functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            for part in x[:256].split(size):
+                net(part)
+    codes = [f.code for f in diagnose(observer, "loop").findings]
+    assert ("SD602" in codes) == found
 
 
 def test_the_spread_is_wanted(readings):
@@ -61,7 +104,7 @@ def test_the_spread_is_wanted(readings):
 @pytest.mark.parametrize(
     "facts",
     [
-        {"evaluations": asked(10, 9), **MODES},
+        {"evaluations": asked(10, 5), **MODES},
         {"evaluations": asked()},
         {"evaluations": asked(), **MODES, "training": False},
     ],

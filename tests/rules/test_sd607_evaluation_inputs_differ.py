@@ -3,6 +3,7 @@
 The share outside of the training range is compared with drawn numbers.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -15,6 +16,7 @@ from sounding.result import NotApplicable
 from sounding.rules.evaluation import evaluation_inputs_differ
 from sounding.watch.diagnosis import diagnose
 from sounding.watch.observer import Observer
+from sounding.watch.turned import turned
 from sounding.zoo.nets import mlp
 
 
@@ -79,6 +81,48 @@ def test_so_many_lie_outside_by_chance():
     low, high = drawn[:99].min(0).values, drawn[:99].max(0).values
     outside = ((drawn[99:] < low) | (drawn[99:] > high)).double().mean()
     assert float(outside) == pytest.approx(2 / (99 + 1), rel=0.05)
+
+
+TURNS = {
+    "upside down": lambda x: x.flip(2),
+    "left to right": lambda x: x.flip(3),
+    "with rows and columns exchanged": lambda x: x.transpose(2, 3),
+    "turned by 180 degrees": lambda x: x.flip(2, 3),
+    "turned by 90 degrees": lambda x: x.flip(3).transpose(2, 3),
+    "with its three channels in reverse": lambda x: x.flip(1),
+}
+
+
+@pytest.mark.parametrize("how", TURNS)
+def test_images_that_are_turned(how):
+    torch.manual_seed(0)
+    x = 0.3 * torch.randn(3, 6, 6) + torch.randn(400, 3, 6, 6)
+    over = TURNS[how](x)[300:]
+    found = turned(x[:300].flatten(1), over.flatten(1), x.shape[1:])
+    assert found.how == how
+    assert found.turned == pytest.approx(1, abs=0.5)  # of 108 pixels, a mean of squares
+    by_hand = (x[:300].mean(0) - over.mean(0)).square() / x[:300].var(0) / (1 / 300 + 1 / 100)
+    assert found.as_is == pytest.approx(float(by_hand.mean()), rel=0.05)
+    same = turned(x[:300].flatten(1), x[300:].flatten(1), x.shape[1:])
+    assert same.as_is == pytest.approx(1, abs=0.5)
+
+
+def test_no_images_are_not_turned():
+    assert turned(torch.randn(9, 12), torch.randn(9, 12), torch.Size([3, 4])).how == ""
+    flat = torch.ones(9, 36)
+    assert turned(flat, flat, torch.Size([1, 6, 6])).how == ""
+
+
+@pytest.mark.parametrize(
+    ("apart", "found"), [((16.0, 1.0), True), ((16.0, 5.0), False), ((8.0, 1.0), False)]
+)
+def test_the_turn_must_explain_what_no_choice_of_samples_does(apart, found, readings):
+    seen = dataclasses.replace(asked(), turned="upside down", apart=apart)
+    finding = evaluation_inputs_differ(watched(readings, evaluations=seen))
+    assert (finding is not None) == found
+    if found:
+        assert "is 4 times its error apart" in finding.message
+        assert "1 times upside down" in finding.message
 
 
 @pytest.mark.parametrize("scaled", [True, False])

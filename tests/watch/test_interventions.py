@@ -1,7 +1,9 @@
 """Interventions on a watched loop, beside the same thing done by hand or in closed form."""
 
 import contextlib
+import dataclasses
 import math
+import random
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sounding.measure.intervene import TESTS, Interventions
 from sounding.measure.intervene.baseline import _kernel, explained_without
+from sounding.train import seeded
 from sounding.watch.observer import Observer
 
 
@@ -420,6 +423,33 @@ def test_pull_of_a_cross_entropy_cancels_over_the_classes(shape, along):
     assert pull["rows"] == 1
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(("tags", "padded"), [("mixed", 0.0), ("last", 1.0), ("half", 0.5)])
+def test_pull_tells_the_label_that_is_left_out(flat, tags, padded):
+    """Of six places label 2 has the middle one, the last two, or both of these thirds of a one."""
+    at = {"mixed": [2], "last": [4, 5], "half": [2, 5]}[tags]
+    ids = torch.randint(0, 9, (512, 6), generator=torch.Generator().manual_seed(0))
+    labels = 3 + ids % 2
+    labels[:, at] = 2
+
+    def loss(output, target):
+        if flat:
+            return F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=2)
+        return F.cross_entropy(output.transpose(1, 2), target, ignore_index=2)
+
+    table = lambda: nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 5))  # noqa: E731
+    pull = watched(table, xy=(ids, labels), loss=loss, steps=8)[0].make("pull")
+    assert (pull["ignored"], pull["padded"]) == (2, padded)
+    assert pull["share"] == pytest.approx(len(at) / 6)
+    assert pull["largest"] == pytest.approx(float((labels[:256] == 3).float().mean()))
+
+
+def test_pull_finds_no_label_left_out_where_all_count():
+    assert "ignored" not in watched()[0].make("pull").values
+    one = lambda o, y: F.cross_entropy(o[:3], y[:3])  # noqa: E731
+    assert "ignored" not in watched(loss=one, steps=8)[0].make("pull").values
+
+
 def test_pull_at_some_samples_only():
     loss = lambda o, y: F.cross_entropy(o[:3], y[:3])  # noqa: E731
     assert watched(loss=loss)[0].make("pull")["rows"] == pytest.approx(3 / 32)
@@ -447,6 +477,25 @@ def test_memory_of_a_linear_recurrence(decay):
     assert memory["unreached"] == sum(decay ** (11 - t) < math.exp(-6) for t in range(12))
     assert memory["far"] > 0.8
     assert memory["near"] < 0.1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 32, 64])
+def test_repeat_in_parts_as_small_as_the_evaluations(rows):
+    """By hand: five samples at a time, the last ones with the first three of the batch."""
+    make = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))  # noqa: E731
+    _, record, _ = watched(make, steps=4)
+    scene = dataclasses.replace(record.scene(), evaluated=rows)
+    found = Interventions(scene).make("repeat")
+    assert ("parts_gap" in found.values) == (rows == 5)
+    if rows == 5:
+        x, y = (t[:128].split(32) for t in data())
+        losses = []
+        for one, labels in zip(x, y, strict=True):
+            record.model.train()
+            parts = torch.cat([one, one[:3]]).split(5)
+            output = torch.cat([record.model(part) for part in parts])[:32]
+            losses.append(float(F.cross_entropy(output.detach(), labels)))
+        assert found["eval_loss"] + found["parts_gap"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_repeat_tells_dropout_in_evaluation_from_dropout_in_training():
@@ -520,6 +569,61 @@ def test_many_batches_a_step_win_where_single_ones_wander(lr, wins):
     assert (found["difference"] > 3 * found["error"]) == wins
     if wins:
         assert found["changed"] == pytest.approx(1.0, rel=0.5)  # the noise of the targets
+
+
+@pytest.mark.parametrize("name", ["undecayed_unseen", "redrawn_unseen"])
+def test_samples_held_out_are_not_learnt_by_heart(name):
+    """64 noisy samples of 48 numbers, seen 32 times; the same training of three quarters by hand.
+
+    A net that is fitted to them knows the noise, and does worse than nothing on the others. Decay
+    of 1 in plain descent leaves ridge regression's solution, which is nearly nothing.
+    """
+    x, y = (t[:64] for t in noise())
+    x = torch.cat([x, x.roll(1, 0)[:, :16]], 1)
+    torch.manual_seed(0)
+    observer = Observer()
+    with observer.watching():
+        model = nn.Linear(48, 1)
+        first = {k: v.clone() for k, v in model.state_dict().items()}
+        decay = 4.0 if name == "undecayed_unseen" else 0.0
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.02, weight_decay=decay)
+        train(model, optimiser, (x, y), loss=F.mse_loss, steps=200)
+    (record,) = observer.records.values()
+    found = Interventions(record.scene()).make(name)
+    assert found["samples"] == 16
+
+    mixed = random.Random(0)
+    order = [row.numpy().tobytes() for row in x]
+    held = set(mixed.sample(order, 16))
+    fresh = torch.tensor([mark in held for mark in order])
+    for at, decayed in (("as_is", decay), ("changed", 0.0)):
+        model.load_state_dict(first)
+        if at == "changed" and name == "redrawn_unseen":
+            with seeded(0):
+                model.reset_parameters()
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.02, weight_decay=decayed)
+        for step in range(200):
+            rows = torch.arange(32) + 32 * (step % 2)
+            kept = rows[~fresh[rows]]
+            rows = kept[torch.arange(32) % len(kept)]
+            optimiser.zero_grad()
+            F.mse_loss(model(x[rows]), y[rows]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            assert found[at] == pytest.approx(_twice(model, x, y, fresh), rel=1e-4)
+    if name == "undecayed_unseen":
+        assert found["changed"] > 1.2 * found["as_is"]
+
+
+def _twice(model, x, y, fresh):
+    """The mean loss of the chosen rows of both batches, each filled up with its own again."""
+    total, count = 0.0, 0
+    for batch in (torch.arange(32), torch.arange(32, 64)):
+        own = batch[fresh[batch]]
+        rows = own[torch.arange(32) % len(own)]
+        total += len(own) * float(F.mse_loss(model(x[rows]), y[rows]))
+        count += len(own)
+    return total / count
 
 
 def test_stability_of_a_quadratic_is_known():

@@ -29,7 +29,10 @@ class Evaluations(Result):
     expected: float  # the same share if both came from one distribution: 2 / (rows + 1)
     mean: tuple[float, float] = (np.nan, np.nan)  # of the inputs: training, evaluation
     std: tuple[float, float] = (np.nan, np.nan)
+    turned: str = ""  # of images: the turn that brings evaluated ones nearest to those of training
+    apart: tuple[float, float] = (np.nan, np.nan)  # of their means, as they are and so turned
     rows: int = 0  # evaluated samples that were looked at
+    each: int = 0  # of them in a call, the median
     blocks: int = 0  # uninterrupted by a step of the optimiser
     again: int = 0  # of the calls, on inputs that their block has had already
 
@@ -55,6 +58,8 @@ class Loop(Result):
     clipped_late: int = 0  # calls of clipping behind the step, where no gradient is used any more
     remade: int = 0  # optimisers that took over from one of a single step
     stale: int = 0  # of the foreign ones, those that never get a gradient
+    # batch norms that a later training of the script holds frozen and runs in training mode
+    overwritten: tuple[str, ...] = ()
     # share of the entries of a half-precision weight that a step left alone, gradient and all
     rounded: dict[str, float] = dataclasses.field(default_factory=dict)
     # largest |scale| of each normalisation's weight, as the training ended

@@ -101,18 +101,24 @@ def _adaptive(readings: Readings) -> float:
 
 
 def _entries(readings: Readings) -> np.ndarray:
-    """Rms of an entry of each weight's gradient; a tensor's size follows from norm and rms."""
+    """Rms of an entry of each weight's gradient that has one.
+
+    A tensor's size follows from norm and rms; of one that is zero, such as the head of a net that
+    begins there, from its fans.
+    """
     weights, gradients = readings.weights, readings.gradients
     if gradients is None:
         return np.zeros(0)
-    moments = dict(zip(weights.parameters, weights.second_moment, strict=True))
-    sizes = [
-        norm * np.sqrt(moments[name]) / length
-        for name, norm, length in zip(
-            gradients.parameters, gradients.norm, gradients.weight_norm, strict=True
-        )
-        if length > 0 and norm > 0 and moments.get(name, 0) > 0
-    ]
+    shapes = zip(weights.second_moment, weights.fan_in * weights.units, strict=True)
+    known = dict(zip(weights.parameters, shapes, strict=True))
+    sizes = []
+    for name, norm, length in zip(
+        gradients.parameters, gradients.norm, gradients.weight_norm, strict=True
+    ):
+        moment, count = known.get(name, (0.0, 0.0))
+        count = length**2 / moment if moment > 0 else count
+        if norm > 0 and count > 0:
+            sizes.append(norm / np.sqrt(count))
     return np.array(sizes)
 
 

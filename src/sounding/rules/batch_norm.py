@@ -7,6 +7,7 @@ the batch's own statistics), 'tracked' (1: it keeps running ones), 'momentum'.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from sounding.measure.readings import Call, Readings
 from sounding.remedies.remedy import Remedy
@@ -29,7 +30,9 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     quarter on, 9 samples or fewer, it is suspected; two samples are normalised to +1 and -1,
     whatever they were. Positions of one image count as one sample here, for they are much alike.
     The suspicion is decided by the same training with norms over each sample's own channels (the
-    test 'unbatched'), which must also beat what the net reaches with its running statistics.
+    test 'unbatched'), which must also beat what the net reaches with its running statistics: by a
+    quarter of the best constant's loss, or, where the two samples of a statistic leave nothing but
+    signs and training sees another function than the evaluation, by half of what that has left.
     """
     norms = [call for call in _norms(readings) if not _frozen(readings, call)]
     rows = readings.batch
@@ -41,7 +44,9 @@ def batch_too_small(readings: Readings) -> Finding | str | None:
     found = relief(readings, "unbatched")
     evaluated = readings.test("repeat")["eval_loss"]
     level, changed = found.measured["best_constant"], found.expected["loss"]
-    if not found.harmful or evaluated - changed < QUARTER * level:
+    signs = first.arguments["samples"] == 2
+    least = min(QUARTER * level, HALF * evaluated if signs else math.inf)
+    if not found.harmful or evaluated - changed < least:
         return f"{said}; with norms over each sample's own channels {found.said}"
     positions = first.arguments["samples"] / rows
     to = "group" if positions > 1 else "layer"
@@ -72,15 +77,10 @@ def stale_statistics(readings: Readings) -> Finding | str | None:
     steps = watched(readings).steps
     if not norms or steps < SETTLED:
         return None
-    anew = readings.test("recalibrated")
-    before, after = anew["before"], anew["after"]
-    level = readings.test("constant")["constant_loss"]
-    gain = before - after
-    said = (
-        f"in evaluation mode the loss is {before:.3g}, and {after:.3g} with statistics taken anew"
-    )
-    if not (gain > ERRORS * anew["error"] and gain > max(TENTH * level, HALF * before)):
-        return said if gain > ERRORS * anew["error"] and gain > HALF * before else None
+    stale = _stale(readings)
+    said, before, after = stale.said, stale.before, stale.after
+    if not stale.harmful:
+        return said if stale.lower else None
     slowest = min(norms, key=lambda call: call.arguments["momentum"])
     return Finding(
         code="SD605",
@@ -103,9 +103,11 @@ def frozen_norm_in_training_mode(readings: Readings) -> Finding | str | None:
     A frozen part computes the same function at every step only with its norms in evaluation mode.
     That they are not is common and, with large batches of the same kind of data, harmless. So a
     fork decides: the same steps with them in evaluation mode (the test 'settled') end clearly
-    lower.
+    lower. Where the script trained that part itself before, it is that training which can tell: its
+    own loss in evaluation mode is ruined by statistics that it has not left (as in SD605).
     """
-    looped(readings)
+    if looped(readings).overwritten:
+        return _overwritten(readings, looped(readings).overwritten)
     norms = [c for c in _norms(readings) if c.arguments["tracked"] and _frozen(readings, c)]
     if not norms:
         return None
@@ -125,6 +127,49 @@ def frozen_norm_in_training_mode(readings: Readings) -> Finding | str | None:
         expected={"norms": 0.0, **found.expected},
         confidence="measured",
         remedies=(FREEZE,),
+    )
+
+
+class _Stale(NamedTuple):
+    """What taking the running statistics anew comes to."""
+
+    harmful: bool
+    lower: bool  # clearly, but by too little to be a problem
+    before: float
+    after: float
+    said: str
+
+
+def _stale(readings: Readings) -> _Stale:
+    anew = readings.test("recalibrated")
+    before, after = anew["before"], anew["after"]
+    level = readings.test("constant")["constant_loss"]
+    gain = before - after
+    lower = gain > ERRORS * anew["error"] and gain > HALF * before
+    said = (
+        f"in evaluation mode the loss is {before:.3g}, and {after:.3g} with statistics taken anew"
+    )
+    return _Stale(lower and gain > TENTH * level, lower, before, after, said)
+
+
+def _overwritten(readings: Readings, names: tuple[str, ...]) -> Finding | str:
+    watched(readings)
+    stale = _stale(readings)
+    said = f"a later training holds {len(names)} batch norms frozen, {names[0]} the first of them"
+    if not stale.harmful:
+        return f"{said}, and in training mode, but their statistics still fit"
+    return Finding(
+        code="SD608",
+        name="frozen-batch-norm-in-training-mode",
+        severity="problem",
+        message=f"{said}, but goes on with their running statistics: on the batches of this one "
+        f"{stale.said}; call eval() on the frozen part after every train()",
+        layers=names,
+        source=next((c.source for c in readings.calls if c.name == names[0]), ""),
+        measured={"norms": float(len(names)), "loss": stale.before},
+        expected={"norms": 0.0, "loss": stale.after},
+        confidence="measured",
+        remedies=(RECALIBRATE,),
     )
 
 

@@ -52,11 +52,19 @@ def removal(readings: Readings, call: LossCall) -> tuple[Remedy, ...]:
 
 def squared(readings: Readings, call: LossCall) -> bool:
     """Whether the loss squares the difference of output and target, by torch or by hand."""
-    if call.function:
-        return call.function == "mse_loss"
+    return call.function == "mse_loss" if call.function else _of_difference(readings, call, SQUARES)
+
+
+def absolute(readings: Readings, call: LossCall) -> bool:
+    """Whether the loss takes the size of the difference of output and target."""
+    return call.function == "l1_loss" if call.function else _of_difference(readings, call, {"abs"})
+
+
+def _of_difference(readings: Readings, call: LossCall, operations: set[str]) -> bool:
+    """Whether a loss by hand makes that of the difference of output and target."""
     made = maker(readings, call)
     return any(
-        one.operation in SQUARES
+        one.operation in operations
         and len(one.inputs) == 1
         and readings.calls[one.inputs[0]].operation in DIFFERENCES
         and made in [readings.calls[i] for i in readings.calls[one.inputs[0]].inputs]

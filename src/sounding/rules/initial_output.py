@@ -19,12 +19,13 @@ from sounding.remedies.remedy import Remedy
 from sounding.result import NotApplicable
 from sounding.rules.comparison import called, squared, target_of
 from sounding.rules.finding import Finding
-from sounding.rules.harm import HALF, QUARTER, above
+from sounding.rules.harm import ERRORS, HALF, QUARTER, above, where_made
 from sounding.rules.loss_input import SQUASHED
 from sounding.rules.redrawing import better_redrawn
 
 SCALE_TABLE = Remedy(name="scale_embeddings", touches="weights")
 SET_BIAS = Remedy(name="set_output_bias", touches="weights")
+AS_TORCH = "with weights drawn as torch does"
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 # A random output's loss s is twice the best constant's or more, and half of the excess or more lies
 # above the zero output's loss z. At the least s - z = z - c and s = 2c, so that s = 4/3 z.
@@ -44,7 +45,8 @@ def initial_output(readings: Readings) -> Finding | str | None:
     """SD304: outputs of the untrained net so large that training only shrinks them.
 
     Harm: they cost as much as the best constant's whole loss, and the net as the run ended is still
-    a quarter above that; or the same net from weights drawn the usual way ends clearly lower.
+    a quarter above that; or the same net from weights drawn the usual way ends clearly lower. Or
+    both, where the run got over it on its own samples, on others that it was not fitted to.
     """
     call = called(readings)
     zero = _zero(readings, call)
@@ -53,22 +55,19 @@ def initial_output(readings: Readings) -> Finding | str | None:
     at = _start(readings, zero)
     said = f"the untrained net's loss is {at.start:.3g}, of an output of zeros it is {at.zero:.3g}"
     refuted = _refuted(readings, call, at, HALF)
-    redrawn = better_redrawn(readings) if refuted else None
-    if refuted and redrawn is None:
+    harm = (
+        f"after {_steps(readings)} the loss is still above the best constant's, {at.constant:.3g}"
+    )
+    if refuted and not (harm := _from_usual_weights(readings, at)):
         return f"{said}, {refuted}"
     if at.start - at.zero < HALF * (at.start - at.constant):
         return f"{said}; most of it is the missing bias"
     size = _size(call, at)
-    left = (
-        f"after {_steps(readings)} the loss is still above the best constant's, {at.constant:.3g}"
-    )
-    if redrawn is not None:
-        left = f"with weights drawn as torch does {redrawn.said}"
     return _finding(
         readings,
         "SD304",
         "initial-output",
-        f"{said}: its outputs are about {size:.2g} in size, and {left}; draw the last layer's "
+        f"{said}: its outputs are about {size:.2g} in size, and {harm}; draw the last layer's "
         f"weights (or the embeddings that it shares) {size:.2g} times smaller",
         at,
         _shrink(readings, size),
@@ -166,6 +165,34 @@ def _refuted(readings: Readings, call: LossCall, at: Start, share: float) -> str
     if not test["now_loss"] < at.start:
         return "and training made it no better"
     return ""
+
+
+def _from_usual_weights(readings: Readings, at: Start) -> str:
+    """How much better the run ends from these, on its own samples or on others; '' if no better."""
+    redrawn = better_redrawn(readings)
+    return _by_heart(readings, at) if redrawn is None else f"{AS_TORCH} {redrawn.said}"
+
+
+def _by_heart(readings: Readings, at: Start) -> str:
+    """A sentence, where all that the run learnt is its own samples; '' where it is more.
+
+    On those held out it ends a quarter above the best constant, and from weights drawn the usual
+    way below it, by another quarter and more than its error.
+    """
+    if readings.step or not at.constant < HALF * at.start:
+        return ""
+    unseen = where_made(readings, lambda: readings.test("redrawn_unseen"))
+    if unseen is None:
+        return ""
+    as_is, changed, error = unseen["as_is"], unseen["changed"], ERRORS * unseen["error"]
+    above_it = as_is - at.constant > max(QUARTER * at.constant, error)
+    below_it = at.constant > changed and as_is - changed > max(QUARTER * at.constant, error)
+    if not (above_it and below_it):
+        return ""
+    return (
+        f"on {unseen['samples']:.0f} samples that were held out the loss ends at {as_is:.3g}, the "
+        f"best constant's is {at.constant:.3g}, and {AS_TORCH} it ends at {changed:.3g}"
+    )
 
 
 def _left(test: Test) -> bool:

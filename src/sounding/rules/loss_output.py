@@ -9,6 +9,7 @@ from sounding.measure.readings import Readings
 from sounding.rules.blocked import looped
 from sounding.rules.comparison import (
     DIFFERENCES,
+    absolute,
     called,
     contradiction,
     removal,
@@ -51,20 +52,24 @@ def broadcast_loss(readings: Readings) -> Finding | str | None:
 
 
 def wrong_loss_for_classes(readings: Readings) -> Finding | str | None:
-    """SD406: the squared error of probabilities, on which the net has hardly learnt anything.
+    """SD406: the squared or absolute error of probabilities, on which a net has hardly learnt.
 
     Behind a softmax at p = 1/K, where training starts, the gradient of the mean squared error is
-    exactly 2/K^2 times that of the cross-entropy; behind a sigmoid 2/K p (1 - p). It vanishes where
-    the net is surely wrong. A proper score nonetheless: only where the best constant explains half
-    of what is left, the loss is at fault. Adaptive optimisers divide a small gradient out.
+    exactly 2/K^2 times that of the cross-entropy, and so is that of the mean absolute one; behind a
+    sigmoid 2/K p (1 - p), as are both at p = 1/2. It vanishes where the net is surely wrong. The
+    square is a proper score nonetheless, and nets may learn with either: only where the best
+    constant explains half of what is left, the loss is at fault. Adaptive optimisers divide a small
+    gradient out.
     """
     call = called(readings)
     classes = call.one_hot or (call.counts is not None and call.classes == 1)
-    if call.operation not in PROBABILITIES or not classes or not squared(readings, call):
+    square = squared(readings, call)
+    compared = square or absolute(readings, call)
+    if call.operation not in PROBABILITIES or not classes or not compared:
         return None
     test = readings.test("constant")
     share = explained(test)
-    said = f"the squared error of {call.operation} outputs"
+    said = f"the {'squared' if square else 'absolute'} error of {call.operation} outputs"
     level, now = test["constant_loss"], test["now_loss"]
     if not share < HALF:
         return f"{said}, yet it fell to {now:.3g}, where the best constant leaves {level:.3g}"

@@ -12,17 +12,19 @@ from sounding.rules.depth import PROBLEM
 from sounding.rules.finding import Finding
 from sounding.rules.harm import ERRORS, HALF, QUARTER, explained, where_made
 from sounding.rules.learning_rate import LOOK
+from sounding.rules.loss_input import MIXES
 
 AGAIN = 8  # calls of one layer in a pass: a recurrence written as a loop
 
 
-def through_time(readings: Readings) -> Finding | None:
+def through_time(readings: Readings) -> Finding | str | None:
     """The gradient vanishes over the places of a sequence, before those that tell the target.
 
     Three things must come together: the run has learnt less than a quarter; at its start the
     derivative for the first quarter of the places is smaller by e^6 or more than the largest; and
     a simple regression on the places that it does not reach explains a quarter of the targets'
-    variance, on the others less than half as much.
+    variance, on the others less than half as much. Where the samples of a batch are mixed, the
+    recurrence runs along these, and not along time: SD418 says so.
     """
     cells = _cells(readings)
     test = _test(readings) if cells else None
@@ -32,6 +34,9 @@ def through_time(readings: Readings) -> Finding | None:
     if not gain < -PROBLEM or not far > QUARTER or not near < HALF * far:
         return None
     call, places = cells[0], test["places"]
+    mixing = where_made(readings, lambda: readings.test("mixing"))
+    if mixing is not None and mixing["eval"] > MIXES:
+        return f"the gradient reaches no other place of {call.name}, but the samples are mixed"
     return Finding(
         code="SD201",
         name="vanishing-gradient",

@@ -62,7 +62,8 @@ CAUSES = {
     "SD413": LEARNING,
     "SD603": LEARNING,
     "SD601": (*LEARNING, "SD605"),
-    **dict.fromkeys(("SD602", "SD604", "SD605", "SD607", "SD608"), ()),  # evaluation is off
+    "SD608": ("SD605",),
+    **dict.fromkeys(("SD602", "SD604", "SD605", "SD607"), ()),  # evaluation is off
     "SD304": (*RATE, *STOOD, LAST),
     "SD305": ("SD411", *RATE, *STOOD, LAST),
     "SD506": ("SD501", "SD103", "SD408", "SD213", "SD701", *STOOD, LAST),

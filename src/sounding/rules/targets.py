@@ -36,6 +36,7 @@ EXPECTED, FRESH = 4.0, 2.0
 EARLY = 8  # steps, in which hardly a sample is seen twice
 ENOUGH = 30  # samples held out, so that a mean over them is near to normal
 SIZES = (1 / 3, 3.0)  # of the targets: a suspicion only, which a fork decides
+TWICE = 2.0  # as frequent as any class: a mask leaves out most, and classes share the rest
 RARE = 10.0  # times as frequent: ln 10 = 2.3 is the head start of the other class's score
 CHANCE = 1e-3
 
@@ -192,11 +193,12 @@ def class_imbalance(readings: Readings) -> Finding | str | None:
 
 
 def label_range(readings: Readings) -> Finding | str | None:
-    """SD415: targets outside of [0, 1] in a binary cross-entropy, or labels that begin at 1.
+    """SD415: targets outside of [0, 1] in a binary cross-entropy, or labels of no use to it.
 
-    The first is exact: such a loss has no floor. The second is harmless to the loss but not to the
-    predictions: all labels from 1 to K - 1 occur, and 0 never does, which by chance would have the
-    probability (1 - 1/K)^N.
+    The first is exact: such a loss has no floor. The others are harmless to the loss but not to the
+    predictions. All labels from 1 to K - 1 occur, and 0 never does, which by chance would have the
+    probability (1 - 1/K)^N. Or the loss leaves out one label (the test 'pull'), which is as
+    frequent as a class and stands between the others, not at the ends of the samples as padding.
     """
     call = called(readings)
     target = target_of(call)
@@ -205,6 +207,8 @@ def label_range(readings: Readings) -> Finding | str | None:
     if call.function not in LABELLED or call.counts is None:
         raise NotApplicable("the targets are no labels of classes")
     counts, count = call.counts, call.counts.sum()
+    if (left := _left_out(readings, call)) is not None:
+        return left
     if len(counts) < 3 or counts[0] or (counts[1:] == 0).any() or count != readings.batch:
         return None
     said = f"the labels run from 1 to {target.high:.0f} for {call.classes} outputs"
@@ -226,6 +230,34 @@ def label_range(readings: Readings) -> Finding | str | None:
         measured={"lowest_label": target.low, "outputs": float(call.classes)},
         expected={"lowest_label": 0.0, "outputs": float(call.classes - 1)},
         confidence="measured",
+    )
+
+
+def _left_out(readings: Readings, call: LossCall) -> Finding | None:
+    """A class whose samples or places have no say in the loss.
+
+    What is masked on purpose is far more frequent than any class, and padding stands at an end.
+    """
+    if readings.course is None or call.weighted or call.function != "cross_entropy":
+        return None
+    pull = where_made(readings, lambda: readings.test("pull"))
+    if pull is None or "ignored" not in pull.values:
+        return None
+    label, share, largest = (pull[name] for name in ("ignored", "share", "largest"))
+    if share > TWICE * largest or pull["padded"] > HALF:
+        return None
+    return Finding(
+        code="SD415",
+        name="label-range",
+        severity="caution",
+        message=f"the loss leaves out label {label:.0f}, which {share:.0%} of the targets have "
+        f"(the most frequent other one {largest:.0%}) in between, and not as padding: output "
+        f"{label:.0f} is never learnt; take ignore_index=-100, torch's own, if it is a class",
+        layers=(),
+        source=call.source,
+        measured={"ignored_label": label, "share": share},
+        expected={"ignored_label": -100.0},
+        confidence="exact",
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from sounding.exam import Checkup, judged
 from sounding.measure.held_out import HeldOut
@@ -47,8 +48,10 @@ def diagnose(
     """
     exams = []
     observer.unstepped()
-    for record in observer.records.values():
+    records = list(observer.records.values())
+    for at, record in enumerate(records):
         record.facts.clipped_late = observer.clipped_late
+        record.facts.overwritten = _overwritten(record, records[at + 1 :])
         _lend(record, observer)
         seen = observer.evaluated.get(id(record.model), Evaluated())
         if record.readings:
@@ -70,6 +73,20 @@ def _lend(record: Record, observer: Observer) -> None:
             record.readings, record.examined = [*other.readings], [*other.examined]
 
 
+def _overwritten(record: Record, later: list[Record]) -> tuple[str, ...]:
+    """The batch norms trained here that later trainings hold frozen, and in training mode."""
+    moved: set[nn.Module] = set()
+    for other in later:
+        modules = dict(other.model.named_modules())
+        calls = [call for reading in other.readings for call in reading.calls]
+        norms = [c for c in calls if c.operation == "batch_norm" and c.arguments.get("training")]
+        frozen = [c for c in norms if f"{c.module}.weight" in other.facts.frozen]
+        tracked = [c.module for c in frozen if c.arguments.get("tracked")]
+        moved |= {modules[name] for name in tracked if name in modules}
+    own = [name for name, module in record.model.named_modules() if module in moved]
+    return tuple(name for name in own if f"{name}.weight" not in record.facts.frozen)
+
+
 def _examined(
     record: Record,
     seen: Evaluated,
@@ -81,10 +98,12 @@ def _examined(
 ) -> Checkup:
     start = time.perf_counter()
     broken = _broken(record) if tests else ()
-    taken = _completed(record, seen.result(record.steps), held_out, broken)
+    evaluations = seen.result(record.steps)
+    taken = _completed(record, evaluations, held_out, broken)
     made = _relapsed(record) if tests else {}
     exams: list[Checkup] = []
-    interventions = Interventions(record.scene()) if tests else None
+    scene = dataclasses.replace(record.scene(), evaluated=evaluations.each) if tests else None
+    interventions = None if scene is None else Interventions(scene)
     for _ in range(ROUNDS):
         exams = [look(dataclasses.replace(t, tests=made)) for t in taken]
         asked = _asked(exams, last, made)

@@ -37,6 +37,7 @@ class Facts:
     clipped_late: int = 0  # calls of clipping behind the step
     remade: int = 0  # times that an optimiser took over from one that had made a single step
     frozen: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()  # norms whose statistics a later training moves
     alive: set[int] = dataclasses.field(default_factory=set)  # held, and had a gradient
     # half-precision parameters: some values before the step, where they have a gradient
     _before: dict[str, tuple[torch.Tensor, ...]] = dataclasses.field(default_factory=dict)
@@ -117,6 +118,7 @@ class Facts:
             unstepped=self.unstepped,
             clipped_late=self.clipped_late,
             remade=self.remade,
+            overwritten=self.overwritten,
             rounded={n: left / of for n, (left, of) in self._moves.items() if of},
         )
 

@@ -26,8 +26,8 @@ from sounding.measure.examination import readings
 from sounding.watch.journal import Journal
 from sounding.watch.pace import Pace
 from sounding.watch.record import Evaluated, Now, Record
+from sounding.watch.rings import Rings
 from sounding.watch.stride import Stride, first_of
-from sounding.watch.turning import Turning
 from sounding.watch.unsent import total_norm
 from sounding.watch.whose import holds, own, parallel, unwrapped
 
@@ -60,7 +60,7 @@ class Observer(Listener):
         self.pace = Pace(budget, every)
         self.keep = keep
         self.journal = journal
-        self._turning = Turning(self.training.outermost, lambda r: self._affords(r, RING))
+        self._rings = Rings(self.training.outermost, lambda r: self._affords(r, RING))
         self.judge: Callable[[], Checkup | None] | None = None  # asked when all was read anew
         self.clipped_late = 0  # calls of clipping behind the step
         self.latest: torch.Tensor | float = math.nan  # loss
@@ -328,7 +328,7 @@ class Observer(Listener):
             record.step(self._made_of(optimizer), norm, began - self.pace.last, waited)
             self._moved(record)
             alone = sum(other.model is record.model for other in self._records.values()) == 1
-            self._turning.turn(record, self._now, norm, alone=alone)
+            self._rings.turn(record, self._now, norm, alone=alone)
             self._measuring = self._affords(record, NORMS)
             if self.journal is not None and self._looked:
                 self.journal.stepped(record, record.count - 1)
@@ -417,7 +417,7 @@ class Observer(Listener):
         self._shared.clipped_from, self._shared.bound = last.clipped_from, last.bound
         self._measuring = self._affords(record, NORMS)
         if not stride.left:  # between two steps: what begins now misses nothing of the next one
-            self._turning.begin(record)
+            self._rings.begin(record)
         ours = stride.own + time.perf_counter() - began
         end = stride.last if stride.left else time.perf_counter()
         self.pace.passed(ours, [row.seconds for row in stride.rows], end)

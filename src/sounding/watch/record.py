@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from sounding.watch.held_out import HeldOutLosses
 from sounding.watch.ring import Ring
 from sounding.watch.rows import Row, Rows
 from sounding.watch.stride import Stride, first_of, version_of
+from sounding.watch.turned import turned
 from sounding.watch.unsent import least, total_norm
 
 STEPS = 64  # calls that are kept, to be made again
@@ -215,11 +218,12 @@ class Evaluated:
         bare = Evaluations(
             count=self.count, training=self.training, low=None, high=None,
             outside=math.nan, expected=math.nan, rows=sum(map(len, self._inputs)),
-            blocks=self.blocks, again=self.again,
+            blocks=self.blocks, again=self.again, each=_median(map(len, self._inputs)),
         )  # fmt: skip
         if not trained or not self._inputs or len(shapes) != 1:
             return bare
         rows, seen = (torch.cat(part).flatten(1).float() for part in (trained, self._inputs))
+        over = turned(rows, seen, shapes.pop())
         low, high = rows.min(0).values, rows.max(0).values
         kept = slice(0, 4096)
         return dataclasses.replace(
@@ -230,7 +234,13 @@ class Evaluated:
             expected=2 / (len(rows) + 1),
             mean=(float(rows.mean()), float(seen.mean())),
             std=(float(rows.std()), float(seen.std())),
+            turned=over.how,
+            apart=(over.as_is, over.turned),
         )
+
+
+def _median(counts: Iterable[int]) -> int:
+    return int(statistics.median([*counts] or [0]))
 
 
 def _autocast(model: nn.Module) -> torch.dtype | None:

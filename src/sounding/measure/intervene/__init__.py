@@ -40,6 +40,7 @@ from sounding.measure.intervene.slopes import escaped, noise, saddle, stability
 from sounding.measure.intervene.statistics import recalibrated
 from sounding.measure.intervene.tables import visits
 from sounding.measure.intervene.targets import scaled_targets
+from sounding.measure.intervene.unseen import redrawn_unseen, undecayed_unseen
 from sounding.measure.test import Test
 
 LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
@@ -64,6 +65,8 @@ LOOKS: dict[str, Callable[[Scene], dict[str, float]]] = {
     "recalibrated": recalibrated,
     "visits": visits,
     "deaths": deaths,
+    "undecayed_unseen": undecayed_unseen,
+    "redrawn_unseen": redrawn_unseen,
 }
 ARMS: dict[str, Arm] = {
     "slower": Arm(rate=0.1),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sounding.capture.nested import tensors, with_tensors
 from sounding.measure.intervene.changes import exchanged, undropped
@@ -171,7 +172,11 @@ def _size(steps: list[Step]) -> float:
 
 
 def repeat(scene: Scene) -> dict[str, float]:
-    """Two passes in evaluation mode, and five in training mode, on the same batches."""
+    """Two passes in evaluation mode, and five in training mode, on the same batches.
+
+    Where the script evaluates fewer samples at a time, and a batch norm would take its statistics
+    from these, `parts_gap` is what a pass in training mode on so few at a time adds to the loss.
+    """
     steps = _some(scene)
     with torch.no_grad():
         scene.model.eval()
@@ -181,10 +186,11 @@ def repeat(scene: Scene) -> dict[str, float]:
             third, fourth = (torch.cat([_flat(scene, s) for s in steps]) for _ in range(2))
         scene.model.train()  # last, because it moves running statistics
         trained = np.array([[float(scene.loss(s)) for s in steps] for _ in range(5)])
+        parts = np.array([_in_parts(scene, s) for s in steps]) - evaluated
     spread = float(first.std())
     difference = float((first - second).pow(2).mean().sqrt())
     gaps = trained.mean(0) - evaluated
-    return {
+    values = {
         "difference": difference / spread if spread > 0 else float(difference > 0),
         "undropped": float((third - fourth).pow(2).mean().sqrt()),
         "eval_loss": float(evaluated.mean()),
@@ -193,6 +199,37 @@ def repeat(scene: Scene) -> dict[str, float]:
         "gap": float(gaps.mean()),
         "gap_error": _error(gaps),
     }
+    if np.isfinite(parts).all():
+        values |= {"parts_gap": float(parts.mean()), "parts_error": _error(parts)}
+    return values
+
+
+def _in_parts(scene: Scene, step: Step) -> float:
+    """The loss of a batch that goes through the model as few samples at a time as in evaluation.
+
+    nan where they are no fewer, no batch norm would tell, or so few are not possible: one number
+    has no deviation, and a model may be given more of the batch later.
+    """
+    normed = any(isinstance(module, _BatchNorm) for module in scene.model.modules())
+    if not normed or not 0 < scene.evaluated < step.rows:
+        return math.nan
+    firsts = range(0, step.rows, scene.evaluated)
+    parts = [torch.arange(first, first + scene.evaluated) % step.rows for first in firsts]
+    try:
+        outputs = [scene.answer(step, _rows(step, rows)) for rows in parts]
+    except (ValueError, RuntimeError):
+        return math.nan
+    if not all(isinstance(output, torch.Tensor) for output in outputs):
+        return math.nan
+    output = torch.cat(outputs)[: step.rows]
+    with step.casts():
+        return float(step.tape.replay(step.given, output, exchanged=scene.exchanged))
+
+
+def _rows(step: Step, rows: torch.Tensor) -> Any:
+    """Some samples of what the model is given."""
+    count = step.rows
+    return with_tensors(step.given, lambda t: t[rows] if t.dim() and len(t) == count else t)
 
 
 def mixing(scene: Scene) -> dict[str, float]:

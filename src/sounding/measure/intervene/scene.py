@@ -115,6 +115,7 @@ class Scene:
     course: Course
     call: LossCall | None
     several: bool = False  # other optimisers step in between
+    evaluated: int = 0  # samples in one call without gradients; 0: none was seen
     exchanged: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)  # for constants
 
     @property

@@ -13,7 +13,7 @@ from sounding.watch.ring import Ring
 from sounding.watch.unsent import is_nan, no_number
 
 
-class Turning:
+class Rings:
     """Of a record's ring; `affords` tells whether there is time for more of it."""
 
     def __init__(self, outermost: Outermost, affords: Callable[[Record], bool]) -> None:
