@@ -152,3 +152,10 @@ def test_no_rule_fails_on_a_run_without_a_step():
         loop(step=False)
     outcomes = diagnose(observer, "test").outcomes
     assert not [o.reason for o in outcomes if o.outcome == "skipped"]
+
+
+def test_a_rectifier_that_is_dead_on_all_samples_compares_no_numbers(find):
+    net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 1), nn.ReLU())
+    nn.init.constant_(net[2].bias, -100.0)
+    data = torch.rand(32, 64), torch.rand(32, 1)
+    assert find("SD403", net, data=data, loss=functional.mse_loss)[0] is None

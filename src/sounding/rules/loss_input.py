@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from sounding.capture.operations import ACTIVATIONS
 from sounding.measure.loss_call import LossCall
 from sounding.measure.readings import Readings
 from sounding.rules.comparison import called, contradiction, maker, sums_to_one, target_of
@@ -105,9 +106,14 @@ def constant_output(readings: Readings) -> Finding | str | None:
 
 
 def _erased(readings: Readings, call: LossCall) -> Finding | None:
-    """A last call without a sum of its own whose outputs agree, though its inputs do not."""
+    """A last call without a sum of its own whose outputs agree, though its inputs do not.
+
+    Activations are none: they look at each number alone, and may be saturated or dead.
+    """
     made = maker(readings, call)
     if call.silent is None or not call.silent.all() or made is None or made.main < 0:
+        return None
+    if made.operation in ACTIVATIONS:
         return None
     index = readings.calls.index(made)
     spread, before = readings.signal.spread[index], readings.signal.spread[made.main]
