@@ -55,6 +55,13 @@ def test_what_a_sound_pass_became_is_the_effect_of_the_steps_that_were_too_large
     assert {f.code: f.because for f in later} == {"SD410": "", "SD501": "SD410", "SD203": "SD501"}
 
 
+def test_units_that_die_later_are_the_effect_of_the_weights_at_first():
+    at_first = rank([finding("SD303"), finding("SD203")])
+    later = rank([finding("SD303"), finding("SD203", since=2)])
+    assert [(f.code, f.because) for f in at_first] == [("SD203", ""), ("SD303", "SD203")]
+    assert [(f.code, f.because) for f in later] == [("SD303", ""), ("SD203", "SD303")]
+
+
 def test_what_a_sound_pass_became_is_a_cause_where_no_step_is():
     ranked = rank([finding("SD502"), finding("SD204", since=32)])
     assert [(f.code, f.because) for f in ranked] == [("SD204", ""), ("SD502", "SD204")]

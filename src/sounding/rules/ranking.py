@@ -14,14 +14,14 @@ from sounding.rules.finding import Finding
 # layers, stop signals exactly; a wrong scale makes products over layers vanish or explode. In a
 # random net one factor acts on the difference of two inputs and on the gradient, so the two vanish
 # together: the gradient is what training feels, and is named first. A signal that explodes takes
-# the gradient along. What a sound pass became as the training went on is an effect of steps that
-# were too large, and not their cause. Where another cause is known, that another learning rate
-# would help too is its effect. That new weights, or a warm-up, stand a rate that ruins trained ones
-# is no fault of those weights.
+# the gradient along. What a sound pass became as the training went on is an effect of the weights
+# that it began with, or of steps that were too large, and never their cause. Where another cause is
+# known, that another learning rate would help too is its effect. That new weights, or a warm-up,
+# stand a rate that ruins trained ones is no fault of those weights.
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
 RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
-LATER = ("SD506", "SD501", "SD410")  # steps that make a sound pass sick
+LATER = ("SD303", "SD506", "SD501", "SD410")  # what makes a sound pass sick as it is trained
 LAST = "SD104"  # that a run came to nothing, whatever the reason
 STOOD = ("SD704", "SD705", "SD708")  # how a run ends that could go on
 LEARNING = ("SD304", "SD305", "SD408", "SD411", "SD212", *RATE, *STOOD, LAST)  # how that may look
