@@ -62,6 +62,11 @@ def test_units_that_die_later_are_the_effect_of_the_weights_at_first():
     assert [(f.code, f.because) for f in later] == [("SD303", ""), ("SD203", "SD303")]
 
 
+def test_weights_that_steps_have_spoilt_are_no_cause():
+    ranked = rank([finding("SD303", since=2), finding("SD203", since=2), finding("SD410")])
+    assert {f.code: f.because for f in ranked} == {"SD410": "", "SD203": "SD410", "SD303": "SD410"}
+
+
 def test_what_a_sound_pass_became_is_a_cause_where_no_step_is():
     ranked = rank([finding("SD502"), finding("SD204", since=32)])
     assert [(f.code, f.because) for f in ranked] == [("SD204", ""), ("SD502", "SD204")]

@@ -239,7 +239,7 @@ def of_the_mean(output, y):
     return F.mse_loss(output.mean(1), y.float())
 
 
-def test_what_goes_wrong_later_is_dated():
+def shrunk(until):
     """From step 40 on weights lose a tenth a step: over five layers 20 steps make 0.9^100."""
     observer = Observer(every=20)
     torch.manual_seed(0)
@@ -248,14 +248,40 @@ def test_what_goes_wrong_later_is_dated():
         for layer in model[::2]:
             nn.init.orthogonal_(layer.weight)
         optimizer = sgd(model, lr=1e-3)
-        for step in range(100):
+        for step in range(until):
             loop(model, optimizer, loss=of_the_mean, steps=1)
-            for layer in model[::2] if step >= 40 else ():
+            for layer in model[::2] if 40 <= step < 100 else ():
                 layer.weight.data.mul_(0.9)
+            if step == 120:
+                for layer in model[::2]:
+                    nn.init.orthogonal_(layer.weight)
     rules = tuple(rule for rule in RULES if rule.code == "SD201")
-    (finding,) = diagnose(observer, "test", rules=rules, tests=False).findings
+    return diagnose(observer, "test", rules=rules, tests=False)
+
+
+def test_what_goes_wrong_later_is_dated():
+    (finding,) = shrunk(until=100).findings
+    assert finding.since == 80
     assert finding.measured["log_gain"] < 100 * np.log(0.9) + 1e-6
     assert finding.message.endswith("not so as the training began, first seen after 80 steps")
+
+
+def test_what_went_wrong_on_the_way_and_came_right_again_has_passed():
+    exam = shrunk(until=170)
+    assert not exam.findings
+    assert [o.outcome for o in exam.outcomes] == ["passed"]
+
+
+def test_the_first_step_of_a_second_training_is_examined_whatever_was_expected():
+    """Every step of the first one is due, and looked at layer by layer where it was seen before."""
+    observer = Observer(budget=1.0)
+    torch.manual_seed(0)
+    with observer.watching():
+        model = net()
+        loop(model, sgd(model), steps=6)
+        loop(model, sgd(model), steps=6)
+    first, second = observer.records.values()
+    assert first.readings[0].step == second.readings[0].step == 0
 
 
 def test_how_a_run_could_go_on_is_not_asked_where_a_problem_is_known():

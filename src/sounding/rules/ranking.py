@@ -21,6 +21,7 @@ from sounding.rules.finding import Finding
 PASS = ("SD201", "SD202", "SD203", "SD204", "SD205", "SD206")  # of signal and gradient
 RATE = ("SD501", "SD502", "SD506", "SD701", "SD103")
 CALL = ("SD403", "SD401", "SD402", "SD404", "SD405", "SD412", "SD414", "SD407", "SD406")
+STATE = (*PASS, "SD303")  # of the net, which training changes
 LATER = ("SD303", "SD506", "SD501", "SD410")  # what makes a sound pass sick as it is trained
 LAST = "SD104"  # that a run came to nothing, whatever the reason
 STOOD = ("SD704", "SD705", "SD708")  # how a run ends that could go on
@@ -100,8 +101,8 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
             linked.append(dataclasses.replace(finding, because=grew))
             continue
         causes = [code for code, effects in CAUSES.items() if finding.code in effects]
-        if finding.since and finding.code in PASS:
-            causes += LATER
+        if finding.since and finding.code in STATE:
+            causes += [code for code in LATER if not getattr(present.get(code), "since", 0)]
         cause = next((c for c in causes if c in present and _explains(present[c], finding)), "")
         linked.append(dataclasses.replace(finding, because=cause))
     return tuple(sorted(linked, key=_key))

@@ -19,7 +19,7 @@ from sounding.measure.readings import Readings
 from sounding.measure.test import Test
 from sounding.result import Series
 from sounding.rules import RULES, Finding, Outcome, Rule
-from sounding.rules.ranking import LAST, PASS, rank
+from sounding.rules.ranking import LAST, STATE, rank
 from sounding.rules.relapse import lost
 from sounding.train import Progress, silent
 from sounding.watch.observer import Observer
@@ -177,12 +177,18 @@ def _completed(
 
 
 def _merged(exams: list[Checkup], seconds: float) -> Checkup:
-    """One checkup: every finding once, from the first reading in which it is worst."""
+    """One checkup: every finding once, from the first reading in which it is worst.
+
+    What a pass shows on the way, neither as the training began nor at its end, has passed.
+    """
     found: dict[str, Finding] = {}
     since = _since(exams)
+    gone = {code for code in STATE if _decided(exams, code) == ("passed", "passed")}
     outcomes: dict[str, Outcome] = {}
     for exam in exams:
         for finding in exam.findings:
+            if finding.code in gone:
+                continue
             known = found.get(finding.code)
             if known is None or (known.severity, finding.severity) == ("caution", "problem"):
                 step = since.get(finding.code, 0)
@@ -192,6 +198,8 @@ def _merged(exams: list[Checkup], seconds: float) -> Checkup:
                     finding, message=message, because="", since=step
                 )
         for outcome in exam.outcomes:
+            if outcome.code in gone and outcome.outcome != "passed":
+                continue
             known = outcomes.get(outcome.code)
             if known is None or _weight(outcome) > _weight(known):
                 outcomes[outcome.code] = outcome
@@ -208,12 +216,19 @@ def _merged(exams: list[Checkup], seconds: float) -> Checkup:
 def _since(exams: list[Checkup]) -> dict[str, int]:
     """Of what one pass shows, and the first one did not: after how many steps it was there."""
     said = {}
-    for code in PASS:
+    for code in STATE:
         steps = [e.readings.step for e in exams if any(f.code == code for f in e.findings)]
         at_first = any(o.code == code and o.outcome == "passed" for o in exams[0].outcomes)
         if steps and at_first and min(steps) > exams[0].readings.step:
             said[code] = min(steps)
     return said
+
+
+def _decided(exams: list[Checkup], code: str) -> tuple[str, str]:
+    """What the first and the last reading say of it, of those that can tell."""
+    said = [o.outcome for e in exams for o in e.outcomes if o.code == code]
+    said = [outcome for outcome in said if outcome in ("passed", "caution", "problem")]
+    return (said[0], said[-1]) if said else ("", "")
 
 
 def _weight(outcome: Outcome) -> int:

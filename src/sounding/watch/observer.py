@@ -106,8 +106,11 @@ class Observer(Listener):
     # -- events -----------------------------------------------------------------------------
 
     def made(self, optimizer: Optimizer) -> None:
-        """Another training begins."""
+        """Another training begins; its first step is examined, and not just looked at."""
         self._settle()
+        if isinstance(self._recorder, Layers):
+            self.training.outermost.surround(self._recorder.model, None)
+            self._recorder = None
         if len(self.failures) < FAILURES:
             self.training.arm()
 
