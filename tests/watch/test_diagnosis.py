@@ -1,5 +1,7 @@
 """From a loop to its diagnosis: the fault first; nothing where nothing is wrong or changed."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -239,9 +241,9 @@ def of_the_mean(output, y):
     return F.mse_loss(output.mean(1), y.float())
 
 
-def shrunk(until):
+def shrunk(until, every=20):
     """From step 40 on weights lose a tenth a step: over five layers 20 steps make 0.9^100."""
-    observer = Observer(every=20)
+    observer = Observer(every=every)
     torch.manual_seed(0)
     with observer.watching():
         model = nn.Sequential(*(m for _ in range(6) for m in (nn.Linear(8, 8), nn.Tanh())))
@@ -270,6 +272,12 @@ def test_what_went_wrong_on_the_way_and_came_right_again_has_passed():
     exam = shrunk(until=170)
     assert not exam.findings
     assert [o.outcome for o in exam.outcomes] == ["passed"]
+
+
+def test_what_came_on_the_way_is_no_news_after_three_quarters_of_the_run(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("sounding.watch.record"), "OFTEN", 1000.0)
+    assert [f.since for f in shrunk(until=300, every=80).findings] == [80]
+    assert not shrunk(until=400, every=80).findings
 
 
 def test_the_first_step_of_a_second_training_is_examined_whatever_was_expected():

@@ -29,6 +29,7 @@ from sounding.watch.replay import provenance
 
 ROUNDS = 12  # a test may raise a suspicion that asks for another
 SECONDS = 60.0  # that all tests of one training may take, after which no further one is begun
+SEEN = 0.25  # of a run: if no pass was read after that, what came on the way is no news
 
 
 def diagnose(
@@ -179,11 +180,14 @@ def _completed(
 def _merged(exams: list[Checkup], seconds: float) -> Checkup:
     """One checkup: every finding once, from the first reading in which it is worst.
 
-    What a pass shows on the way, neither as the training began nor at its end, has passed.
+    What a pass shows on the way, neither as the training began nor at its end, has passed; of what
+    came on the way and was not looked for again in most of the run nobody knows.
     """
     found: dict[str, Finding] = {}
     since = _since(exams)
     gone = {code for code in STATE if _decided(exams, code) == ("passed", "passed")}
+    if _looked_until(exams) < SEEN:
+        gone |= set(since)
     outcomes: dict[str, Outcome] = {}
     for exam in exams:
         for finding in exam.findings:
@@ -222,6 +226,12 @@ def _since(exams: list[Checkup]) -> dict[str, int]:
         if steps and at_first and min(steps) > exams[0].readings.step:
             said[code] = min(steps)
     return said
+
+
+def _looked_until(exams: list[Checkup]) -> float:
+    """The share of the run that had been made when a pass was last read."""
+    last = exams[-1].readings
+    return 1.0 if last.course is None else last.step / max(last.course.steps, 1)
 
 
 def _decided(exams: list[Checkup], code: str) -> tuple[str, str]:
