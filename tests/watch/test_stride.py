@@ -149,3 +149,13 @@ def test_a_stride_takes_only_what_belongs_to_an_even_step():
         1,
     )
     assert stride.left == 1
+
+
+def test_losses_without_end_make_no_noise():
+    lapse = importlib.import_module("sounding.watch.lapse").Lapse()
+    lapse.feed(np.array([4.0, 2.0] * 8 + [1.0] * 16))
+    assert not lapse.now
+    lapse.feed(np.array([np.inf, -np.inf] * 8))  # their mean is no number, and no lapse either
+    assert not lapse.now
+    lapse.feed(np.full(16, 2.5))  # of 3 to 1, more than half is lost again
+    assert lapse.now

@@ -28,9 +28,11 @@ class Lapse:
         whole = len(losses) // WINDOW * WINDOW
         self._rest = losses[whole:]
         windows = losses[:whole].reshape(-1, WINDOW)
-        for at, mean in enumerate(windows.mean(1).tolist()):
+        with np.errstate(invalid="ignore", over="ignore"):  # losses may be infinite
+            means, spreads = windows.mean(1).tolist(), windows.std(1).tolist()
+        for mean, spread in zip(means, spreads, strict=True):
             if math.isnan(self._first):
-                self._first, self._error = mean, float(windows[at].std()) / math.sqrt(WINDOW)
+                self._first, self._error = mean, spread / math.sqrt(WINDOW)
             self._best = min(self._best, mean)
             learnt = self._first - self._best
             lost = mean - self._best > SHARE * learnt
