@@ -87,3 +87,10 @@ def test_nan_makes_no_twins_and_no_noise():
     found = matrices({"w": _weight(weight, weight.clone())}, set())["w"]
     assert found.duplicates == 0
     assert found.norm != found.norm
+
+
+def test_infinite_weights_make_no_noise():
+    weight = torch.tensor([[float("inf"), 1.0], [-float("inf"), 1.0]])
+    found = matrices({"w": weight}, set())["w"]
+    assert found.norm == float("inf")
+    assert found.mean != found.mean

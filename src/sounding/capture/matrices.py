@@ -52,9 +52,11 @@ def matrices(weights: dict[str, torch.Tensor], lookups: set[str]) -> dict[str, M
     found = {}
     for (name, weight), size, some, sketch in zip(weights.items(), *columns, strict=True):
         rows = sketch.numpy()
+        with np.errstate(invalid="ignore"):  # of infinite weights there is no mean
+            total = float(rows[:, 0].sum(dtype=np.float64))
         found[name] = Matrix(
             norm=float(size) * math.sqrt(share(weight)),
-            mean=float(rows[:, 0].sum(dtype=np.float64)) / max(rows.shape[0] * _columns(weight), 1),
+            mean=total / max(rows.shape[0] * _columns(weight), 1),
             sample=some.numpy().ravel()[:: math.ceil(some.numel() / SAMPLED) or 1],
             sketch=rows[:, 1:],
             shape=tuple(weight.shape),
