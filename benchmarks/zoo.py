@@ -2,7 +2,7 @@
 
 Nets are examined on one batch, at three stages of their training; programs are trained whole, under
 observation. With --write the rates go into the rules' pages, between their markers; they are never
-typed. Takes a quarter of an hour on one core.
+typed. Takes about an hour on one core.
 """
 
 from __future__ import annotations

@@ -46,12 +46,10 @@ def sizes(reduced: Sequence[Reduced | None], samples: Sequence[Block] | None = N
     for indices, squares in _mean_squares(reduced, blocks(reduced) if samples is None else samples):
         rows = squares.shape[1]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            mean = np.add.reduce(squares, 1) / rows
+            mean = squares.mean(1)
             rms[indices] = np.sqrt(mean)
             if rows > 1:
-                off = squares - mean[:, None]
-                spread = np.sqrt(np.einsum("nb,nb->n", off, off) / (rows - 1))
-                relative = spread / np.sqrt(rows) / mean / 2
+                relative = squares.std(1, ddof=1) / np.sqrt(rows) / mean / 2
                 error[indices] = np.where(mean > 0, rms[indices] * relative, 0.0)
         finite[indices] = np.isfinite(mean)
     return Sizes(rms=rms, error=error, finite=finite)

@@ -102,7 +102,7 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
             continue
         causes = [code for code, effects in CAUSES.items() if finding.code in effects]
         if finding.since and finding.code in STATE:
-            causes += [code for code in LATER if not getattr(present.get(code), "since", 0)]
+            causes += LATER
         cause = next((c for c in causes if c in present and _explains(present[c], finding)), "")
         linked.append(dataclasses.replace(finding, because=cause))
     return tuple(sorted(linked, key=_key))
@@ -110,7 +110,7 @@ def rank(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _explains(cause: Finding, effect: Finding) -> bool:
     """A caution does not cause a problem; nor does what came later, or only grew too large."""
-    if cause.since and effect.code in LATER:
+    if cause.since and {cause.code, effect.code} & {*LATER}:
         return False
     if cause.code == "SD101" and "overflow" in cause.measured:
         return False

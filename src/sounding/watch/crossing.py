@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-PLAIN = {int, float}
+PLAIN = {int, float}  # types of a column that numpy takes as it is
 
 
 class _Moved(NamedTuple):

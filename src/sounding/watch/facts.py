@@ -78,7 +78,7 @@ class Facts:
                 self.missing.add(name)
 
     def stepped(self) -> None:
-        """A step has been made; gradients that came at steps which were not looked at count too."""
+        """A step has been made, or some: gradients that are there now count, looked at or not."""
         if self._watched:
             self.reached |= {n for n, (p, _) in self._watched.items() if p.grad is not None}
         for name, (p, before, wanted) in self._before.items():

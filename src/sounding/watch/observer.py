@@ -284,11 +284,8 @@ class Observer(Listener):
 
     def _remade(self, optimizer: Optimizer) -> int | None:
         """The record of an optimiser that made one step with the same parameters, and is gone."""
-        for key, record in self._records.items():
-            before = record.optimizer
-            if record.once and before is not None and own(before) == own(optimizer):
-                return key
-        return None
+        once = {k: r.optimizer for k, r in self._records.items() if r.once and r.optimizer}
+        return next((k for k, before in once.items() if own(before) == own(optimizer)), None)
 
     def _read(self, optimizer: Optimizer, before: bool) -> None:
         recorder, record = self._recorder, self._record(optimizer)
@@ -380,20 +377,18 @@ class Observer(Listener):
         if len(self.failures) < FAILURES and (self._due or not self.training.idle):
             self._expect()
         most = self.pace.stride(self._steps, wanted=wanted)
-        if most > 1 and self._even and len(self.failures) < FAILURES:
-            optimizer = next(iter(self._records.values())).optimizer
-            assert optimizer is not None
+        optimizer = self._even() if most > 1 and len(self.failures) < FAILURES else None
+        if optimizer is not None:
             self._stride = Stride(optimizer, self.training.waiting, most, self.pace.last)
 
-    @property
-    def _even(self) -> bool:
-        """Whether steps may be noted as they come: nothing is awaited, measured or kept of them."""
+    def _even(self) -> Optimizer | None:
+        """Whose steps may be noted as they come: nothing is awaited, measured or kept of them."""
         busy = self._due or self._measuring or self._scored or self._waiting
         if busy or not self.training.idle or len(self._records) != 1:
-            return False
+            return None
         (record,) = self._records.values()
         kept = record.ring is not None and record.ring.generations
-        return record.optimizer is not None and not kept
+        return None if kept else record.optimizer
 
     def _settle(self) -> None:
         """The end of a stride: its steps are looked at, what has come after them goes on."""
@@ -416,7 +411,7 @@ class Observer(Listener):
         self._moved(record)
         self._steps += len(stride.rows)
         self.latest = last.loss
-        self._shared = Now([last.loss], stepped={id(stride.optimizer)})
+        self._shared = Now(losses=[last.loss], stepped={id(stride.optimizer)})
         self._shared.clipped_from, self._shared.bound = last.clipped_from, last.bound
         self._measuring = self._affords(record, NORMS)
         if not stride.left:  # between two steps: what begins now misses nothing of the next one

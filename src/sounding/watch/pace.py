@@ -81,16 +81,14 @@ class Pace:
         self._plain += durations
         self._idle += WHOLE * own + WAY * len(durations)
         if len(self._plain) >= USUAL or not self.usual:
-            self.usual = statistics.median_low(
-                self._plain[-USUAL:]
-            )  # numpy's takes 50 times as long
+            self.usual = statistics.median_low(self._plain[-USUAL:])  # soon done; numpy's is not
             self._plain.clear()
         self.last = end
 
     def overhead(self) -> float:
         """Fraction of the time since the start that examining took.
 
-        Our own code is timed, and at unexamined steps torch's way to it allowed for (WHOLE); what
-        torch loads at its first step is not ours.
+        Our own code is timed, and at unexamined steps what no clock sees allowed for (WHOLE, WAY);
+        what torch loads at its first step is not ours.
         """
         return (self._said + self._idle) / max(self.last - self.start, 1e-9)

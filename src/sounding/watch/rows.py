@@ -39,9 +39,9 @@ Block = dict[str, np.ndarray]
 class Rows:
     """One row a step of one training; ask for the columns by name.
 
-    A tensor on a device crosses to the CPU together with others, while the
-    training goes on, and nothing waits for it unless the columns are asked for. Of more than MOST
-    rows those in the middle are thinned out.
+    A tensor on a device crosses to the CPU together with others, while the training goes on, and
+    nothing waits for it unless the columns are asked for. Of more than MOST rows those in the
+    middle are thinned out.
     """
 
     def __init__(self) -> None:
