@@ -72,3 +72,12 @@ def test_a_stride_ends_before_the_next_step_of_a_fixed_cadence(clock):
     assert account.stride(1, wanted=False) == 64
     account.passed(0.0, [0.01] * 32, 2.0)
     assert account.stride(1, wanted=False) == 10  # a tenth of a second
+
+
+def test_what_torch_loads_at_the_first_step_is_not_spent(clock):
+    account = Pace(0.01, None)
+    clock.now = 5.0
+    account.looked(0.1)  # of 5 s
+    assert account.due(1, wanted=True, rare=False)
+    account.looked(0.3)
+    assert not account.due(2, wanted=True, rare=False)

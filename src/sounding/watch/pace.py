@@ -70,9 +70,12 @@ class Pace:
         return min(most, -steps % self.every) if self.every and wanted else most
 
     def looked(self, own: float) -> None:
-        """An examined step ends now; code of ours took `own` seconds of it."""
+        """An examined step ends now; code of ours took `own` seconds of it.
+
+        The first ones are compared with no usual step: what torch loads at them is not ours.
+        """
         now = time.perf_counter()
-        self._spent += max(now - self.last - self.usual, own)
+        self._spent += max(now - self.last - self.usual, own) if self.usual else own
         self._said += own
         self.last = now
 
